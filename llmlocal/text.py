@@ -11,6 +11,8 @@ HALF_PAIR, UNDECODED = re.compile("[\ud800-\udc7f\udd00-\udfff]"), re.compile("[
 
 def escaped(text: str) -> str:
     """`text` on one line, with non-printable characters as escapes, so that it cannot control a terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from importlib import import_module
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
     host = machine(where)
     v = cast(InstructionSet, import_module(f"..isa.{where.isa}", __package__))
     text, name = _lower(_entry(kernel, v))
-    module = llvm.parse_assembly(text + _wrapper(symbol, name, host.triple))
+    module = llvm.parse_assembly(_with_aligned_stacks(text, host.triple) + _wrapper(symbol, name, host.triple))
     module.triple, module.data_layout = host.triple, str(host.target_data)
     for item in [*module.functions, *module.global_variables]:
         if item.name != symbol and not item.is_declaration:
@@ -101,12 +102,21 @@ def _lower(function: Any) -> tuple[str, str]:
 def _wrapper(symbol: str, name: str, triple: str) -> str:
     """A C function around the kernel's, which returns Python's None.
 
-    On x86 its stack is aligned for the widest vectors: spilled ones would cross cache lines.
     """
-    attributes = '"stackrealign" ' if triple.startswith("x86_64") else ""
     return f"""
-define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {attributes}{{
+define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {_stack_attribute(triple)}
+{{
   %none = call ptr @"{name}"(i64 %args, i64 %ith, i64 %nth)
   ret void
 }}
 """
+
+
+def _stack_attribute(triple: str) -> str:
+    """On x86, of a function whose stack is aligned for the widest vectors: spilled ones would cross cache lines."""
+    return '"stackrealign"' if triple.startswith("x86_64") else ""
+
+
+def _with_aligned_stacks(text: str, triple: str) -> str:
+    """LLVM text whose functions that are not inline have aligned stacks."""
+    return re.sub(r"(?m)^define .*\)$", lambda found: f"{found.group()} {_stack_attribute(triple)}", text)

@@ -307,8 +307,11 @@ class InstructionSet(Protocol):
 
     # ---- functions and unrolled loops --------------------------------------------------------------------------------
 
-    def jitable(self, function: Callable[..., Any]) -> Part:
-        """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers."""
+    def jitable(self, function: Callable[..., Any], *, inline: bool = True) -> Part:
+        """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers.
+
+        Not `inline`, a large part with several callers that takes and returns no vectors is compiled once, and called.
+        """
 
     def unroll_map(self, n: int, step: Callable[..., Any]) -> Part:
         """`(*args) -> (step(0, *args), ..., step(n - 1, *args))`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import Parameter, Signature
 from inspect import signature as signature_of
 from itertools import count
@@ -34,9 +35,10 @@ _numbers = count()
 _same: dict[Any, Any] = {}
 
 
-def jitable(function: Callable[..., Any]) -> Any:
+def jitable(function: Callable[..., Any], *, inline: bool = True) -> Any:
     """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers.
 
+    Not `inline`, a large part with several callers that takes and returns no vectors is compiled once, and called.
     Builders make the same part again and again; one with the same code and values is taken instead, and compiled once.
     What kernels can call already, such as an intrinsic, is returned as it is.
     """
@@ -44,9 +46,10 @@ def jitable(function: Callable[..., Any]) -> Any:
         return function
     around = [cell.cell_contents for cell in function.__closure__ or ()]
     values = [(type(x), repr(x)) if isinstance(x, int | float | str) else id(x) for x in around]
-    key = (function.__code__, function.__defaults__, id(function.__globals__), *values)
+    key = (function.__code__, function.__defaults__, id(function.__globals__), inline, *values)
     if key not in _same:
-        register(function, Callee(function.__name__, lambda args: _typed(function, args), _folded_parameters(function)))
+        typed = partial(_typed, function, inline)
+        register(function, Callee(function.__name__, typed, _folded_parameters(function)))
         _same[key] = function
     return _same[key]
 
@@ -57,15 +60,15 @@ def _folded_parameters(function: Callable[..., Any]) -> Signature | None:
     return parameters if fold else None
 
 
-def _typed(function: FunctionType, args: tuple[Any, ...]) -> tuple[Any, Any]:
-    part = Part(function, args)
+def _typed(function: FunctionType, inline: bool, args: tuple[Any, ...]) -> tuple[Any, Any]:
+    part = Part(function, args, inline)
     return part.result, part.emit
 
 
 class Part:
     """A function for arguments of certain types. To lowering it is a library, in which its text is left."""
 
-    def __init__(self, function: FunctionType, args: tuple[Any, ...]) -> None:
+    def __init__(self, function: FunctionType, args: tuple[Any, ...], inline: bool = True) -> None:
         self._ir = _numba_ir(function, args)
         types, self.result, calls, _ = typed_passes.type_inference_stage(TYPING, TARGET, self._ir, args, None)
         self._ir = typed_passes.PreLowerStripPhis()._strip_phi_nodes(self._ir)
@@ -83,7 +86,7 @@ class Part:
             args=tuple(self._ir.arg_names),
             kws=(),
             mangler=lambda *_, **__: self.name,
-            inline=True,
+            inline=inline,
             env_name=self.name,
             global_dict=function.__globals__,
         )

@@ -51,8 +51,8 @@ def _kernels(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> KVKernels:
             multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * row, depth, goes_on)
 
     rows = multiply_rows(v, load, nbytes, scaled=False)
-    parts = (write_key, write_value, float_query(v), multiply_keys, multiply_values, rows)
-    return KVKernels(*(v.jitable(part) for part in parts))
+    cells = (v.jitable(part) for part in (write_key, write_value, float_query(v)))
+    return KVKernels(*cells, *(v.jitable(part, inline=False) for part in (multiply_keys, multiply_values, rows)))
 
 
 def _f16(v: InstructionSet) -> KVKernels:

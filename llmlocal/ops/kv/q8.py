@@ -22,9 +22,9 @@ BLOCK_BYTES = BLOCK + 4
 def _kernels(v: InstructionSet) -> KVKernels:
     write_key, write_value = _writers(v)
     load_query = _load_query(v)
-    rows = multiply_rows(v, _loaded(v), 1, scaled=True)
-    parts = (write_key, write_value, load_query, _multiply_keys(v), _multiply_values(v), rows)
-    return KVKernels(*(v.jitable(part) for part in parts))
+    products = _multiply_keys(v), _multiply_values(v), multiply_rows(v, _loaded(v), 1, scaled=True)
+    cells = (v.jitable(part) for part in (write_key, write_value, load_query))
+    return KVKernels(*cells, *(v.jitable(part, inline=False) for part in products))
 
 
 def _loaded(v: InstructionSet) -> Any:
