@@ -100,9 +100,7 @@ def _lower(function: Any) -> tuple[str, str]:
 
 
 def _wrapper(symbol: str, name: str, triple: str) -> str:
-    """A C function around the kernel's, which returns Python's None.
-
-    """
+    """A C function around the kernel's, which returns Python's None."""
     return f"""
 define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {_stack_attribute(triple)}
 {{

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
-from llmlocal.gguf import open_gguf
+from llmlocal.gguf import GGUFFile
 from llmlocal.quant.tensor import QTensor
 
 
-def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
+def opened(gguf: GGUFFile, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
     """What is said of the file with other keys and tensors (None takes one away), empty where it is accepted.
 
     Anything but a refusal of the file fails the test.
     """
-    with open_gguf(path) as gguf:
-        odd: Any = SimpleNamespace(
-            path=path,
-            metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
-            tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
-        )
-        try:
-            Engine(odd, n_ctx=16, n_threads=1, n_seqs=1, ubatch=16, max_outputs=1, kv_type="f16")
-        except BadFileError as error:
-            assert error.exit_code == 5 and "\n" not in str(error)
-            return str(error)
+    odd: Any = SimpleNamespace(
+        path=gguf.path,
+        metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
+        tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
+    )
+    try:
+        Engine(odd, n_ctx=16, n_threads=1, n_seqs=1, ubatch=16, max_outputs=1, kv_type="f16")
+    except BadFileError as error:
+        assert error.exit_code == 5 and "\n" not in str(error)
+        return str(error)
     return ""
 
 
