@@ -141,7 +141,9 @@ def weights(c: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
         shapes |= {f"{block}{n}_layernorm.weight": (width,) for n in ("input", "post_attention")}
         if c["model_type"] == "qwen3":
             shapes |= {f"{block}self_attn.{n}_norm.weight": (head,) for n in "qk"}
-    if not c["tie_word_embeddings"]:
+    if c["architectures"] == ["JinaForRanking"]:
+        shapes |= {"projector.0.weight": (width // 2, width), "projector.2.weight": (24, width // 2)}
+    elif not c["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (vocab, width)
     return {name: drawn(name, shape) for name, shape in shapes.items()}
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from list_reranker import write_list_reranker
 from served import Served, running, tiny  # noqa: F401  fixtures
 
 from llmlocal.embedding.embedder import Embedder
 from llmlocal.embedding.reranker import Reranker
+from llmlocal.quantize.convert import convert_model
 from llmlocal.serving.model_pool import Entry
 
 if TYPE_CHECKING:
@@ -23,8 +25,16 @@ TEXTS = ["a cat sat on the mat", "the red house", "dog"]
 
 
 @pytest.fixture(scope="module")
-def server(bert: Path, reranker: Path, tiny: Path) -> Iterator[Served]:  # noqa: F811
-    with running({"bert": bert, "ranker": reranker, "tiny": tiny}, idle_unload=1.0) as served:
+def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reranker that reads all documents at once."""
+    folder = write_list_reranker(tmp_path_factory.mktemp("lists") / "folder")
+    return convert_model(folder, folder / "lists.gguf", "F32").path
+
+
+@pytest.fixture(scope="module")
+def server(bert: Path, reranker: Path, tiny: Path, lists: Path) -> Iterator[Served]:  # noqa: F811
+    models = {"bert": bert, "ranker": reranker, "tiny": tiny, "lists": lists}
+    with running(models, idle_unload=1.0) as served:
         yield served
 
 
@@ -49,13 +59,15 @@ def test_vectors_are_those_of_embed(client: openai.OpenAI, bert: Path) -> None:
     assert len(tokens.data[0].embedding) == 4
 
 
-def test_scores_are_those_of_rerank(server: Served, reranker: Path) -> None:
-    with Reranker.open(reranker, n_threads=1) as model:
+@pytest.mark.parametrize("name", ["ranker", "lists"])
+def test_scores_are_those_of_rerank(server: Served, reranker: Path, lists: Path, name: str) -> None:
+    with Reranker.open(lists if name == "lists" else reranker, n_threads=1) as model:
         want = [s for group in model.scores(b"a cat", [text.encode() for text in TEXTS]) for s in group]
-    body = {"query": "a cat", "documents": [*TEXTS[:2], {"text": TEXTS[2]}], "return_documents": True}
+    documents = [*TEXTS[:2], {"text": TEXTS[2]}]
+    body = {"model": name, "query": "a cat", "documents": documents, "return_documents": True}
     status, got = server.ask("POST", "/v1/rerank", body)
     order = sorted(range(3), key=lambda i: -want[i])
-    assert status == 200 and [r["index"] for r in got["results"]] == order and got["model"] == "ranker"
+    assert status == 200 and [r["index"] for r in got["results"]] == order and got["model"] == name
     assert [r["relevance_score"] for r in got["results"]] == [want[i] for i in order]
     assert got["results"][0]["document"] == {"text": TEXTS[order[0]]}
     assert len(server.ask("POST", "/v1/rerank", body | {"top_n": 1})[1]["results"]) == 1

@@ -117,8 +117,9 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
         conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, merges, needs_json=needs_json)
     )
     _check_shapes(s, streams, keys, vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
-    # What embeds has no output matrix, what judges has two rows of it.
-    headless = str(s.items("architectures")[0]).endswith("Model") or "cls.output.weight" in streams
+    # What embeds has no output matrix, what judges has two rows of it, what reads lists has a projector.
+    headless = str(s.items("architectures")[0]).endswith("Model")
+    headless |= not {"cls.output.weight", "dense_3.weight"}.isdisjoint(streams)
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)

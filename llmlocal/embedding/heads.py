@@ -27,6 +27,12 @@ def classifier(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int,
     return scores
 
 
+def ranking_vectors(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
+    """Vectors (outputs, n) of states x that a reranker of lists compares: two layers with a ReLU between them."""
+    x = g.relu(g.linear(x, w.table("dense_2.weight", x.width)))
+    return g.linear(x, w.table("dense_3.weight", x.width))
+
+
 def masked_words(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
     """Logits (outputs, vocab) of states x of masked tokens. Raises UsageError for a model without such a head."""
     if not hasattr(module, "word_logits") or not (w.has("mlm_dense.weight") or w.has("output.weight")):

@@ -1,5 +1,5 @@
-"""Scores of how well texts answer a query, by a model that reads both together: a cross-encoder, or a language model
-that was trained to judge."""
+"""Scores of how well texts answer a query, by a model that reads both together: a cross-encoder, a language model that
+was trained to judge, or one that reads all texts at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..model_info.memory_limit import check_text_memory
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .embedder import text_limit
-from .heads import classifier
+from .heads import classifier, ranking_vectors
+from .list_scores import MOST_DOCUMENTS, ListScores, reads_lists
 from .rank_prompt import RankPrompt, probability_of_yes, says_yes_or_no
 from .settings import EmbeddingSettings, rank_pooling
 from .text_model import TextModel, grouped
@@ -26,12 +27,14 @@ Pair = tuple[list[int], list[int]]  # token ids of query and text, and the part 
 class Reranker(TextModel):
     """An open model that scores pairs of texts.
 
-    Where the file holds a prompt for that, the score is the probability of yes, from 0 to 1.
+    Where the file holds a prompt for that, the score is the probability of yes, from 0 to 1; of a model that reads
+    lists it is a cosine, from -1 to 1.
     """
 
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, encoder: Encoder, prompt: RankPrompt | None) -> None:
         super().__init__(gguf, tokenizer, encoder)
         self._prompt, self._judges = prompt, encoder.width > 1
+        self._lists = ListScores(gguf, tokenizer, encoder) if reads_lists(gguf) else None
 
     @classmethod
     def open(
@@ -47,10 +50,14 @@ class Reranker(TextModel):
             pooling, longest = rank_pooling(gguf), text_limit(gguf, settings, n_ctx)
             if not force:
                 check_text_memory(gguf.metadata, gguf.tensors, longest)
+            threads = n_threads or physical_cores()
+            if reads_lists(gguf):
+                encoder = Encoder(gguf, "tokens", longest, threads, ranking_vectors, MOST_DOCUMENTS + 1)
+                return cls(gguf, tokenizer, encoder, None)
             prompt = RankPrompt.read(gguf.metadata, str(gguf.path))
             labels = gguf.metadata.get(f"{gguf.metadata['general.architecture']}.classifier.output_labels")
             judges = prompt is not None and says_yes_or_no(labels)
-            encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores(), classifier)
+            encoder = Encoder(gguf, pooling, longest, threads, classifier)
             if encoder.width != (2 if judges else 1):
                 encoder.close()
                 said = f"{gguf.path} sorts texts into {encoder.width} classes, it gives no single score"
@@ -65,6 +72,10 @@ class Reranker(TextModel):
 
         `truncate` cuts a text that is too long beside the query, which otherwise raises PromptTooLongError.
         """
+        if self._lists:
+            yield from self._lists.scores(query, list(texts), truncate=truncate)
+            self.cut = self._lists.cut
+            return
         if self._prompt:
             pairs = (self._prompted(self._prompt, query, text, i, truncate) for i, text in enumerate(texts))
         else:

@@ -12,11 +12,13 @@ from .config import Settings
 from .conversion import WITHOUT_MTP, Conversion
 from .streams import Stream, stacked
 
-# Buffers that old checkpoints hold beside their weights, and the parts for images and sound.
+# Buffers that old checkpoints hold beside their weights, and the parts for images and sound; projector.0 and
+# projector.2 by themselves are those of Jina Reranker 3.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
 TABLES = ("embeddings.position_ids", "embeddings.token_type_ids", "masked_embedding.token_ordering")  # of integers
 MULTIMODAL = re.compile(
-    r"^(mlp|vit\.|vpm\.|talker\.|token2wav\.|code2wav\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
+    r"^(mlp|vit\.|vpm\.|talker\.|token2wav\.|code2wav\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!^)(?<!vocab_)projector\.|^projector\.(?![02]\.weight$)|image_newline|patch_embed"
+    r"|patch_merge"
 )
 NUMBERED = re.compile(  # what GGUF stacks
     r"\.((?:chunk_)?experts|altup_(?:unembed_)?projections|time_mix_lerp_fused)\.(\d+)\."
