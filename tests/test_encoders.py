@@ -12,7 +12,7 @@ import pytest
 from encoder_cases import CASES, GOLDEN, PAIR, TEXTS, TOKENIZERS, TYPES, golden, result_of, settings
 from encoder_folders import models_of, write_folder
 from families import VOCAB
-from families.converted import BOUND, write_tokenizer
+from families.converted import BOUND
 from families.refusals import NOT_READ, ODD
 from hf_folders import write_json
 from naive import nmse
@@ -189,31 +189,6 @@ def test_fill_predicts_masked_words(case: str, tmp_path: Path) -> None:
         encoder.close()
     (found,) = fill(path, "a [MASK] cat", top=3, n_threads=1)
     assert [word.id for word in found] == np.argsort(-logits)[:3].tolist()
-
-
-def test_the_adapters_of_tasks_are_left_out(tmp_path: Path) -> None:
-    """Jina Embeddings 3 as published, under a class of transformers that is BERT otherwise, is what it is without."""
-    case, published = "jina-bert-v3", tmp_path / "published"
-    published.mkdir()
-    write_folder(case, tmp_path)
-    tensors = load_file(tmp_path / "model.safetensors")
-    stored = {f"roberta.{name}": x for name, x in tensors.items() if "Wqkv.weight" not in name}
-    for name in tensors.keys() - {key.removeprefix("roberta.") for key in stored}:
-        at = "roberta." + name.replace(".weight", ".parametrizations.weight")
-        shapes = {"original": tensors[name].shape, "0.lora_A": (2, 4, 32), "0.lora_B": (2, 96, 4)}
-        stored |= {f"{at}.{end}": np.ones(shape, np.float32) for end, shape in shapes.items()}
-        stored[f"{at}.original"] = tensors[name]
-    save_file(stored, published / "model.safetensors", metadata={"format": "pt"})
-    own = {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "position_embedding_type": "rotary"}
-    own |= {"rope_parameters": None, "rotary_emb_base": 300.0, "lora_adaptations": ["a", "b"], "lora_rank": 4}
-    write_json(published / "config.json", settings(case) | own)
-    write_tokenizer(published)
-    with open_hf(tmp_path) as plain, open_hf(published) as source:
-        assert "adapters of the tasks" in " ".join(source.notes) and "not used" not in " ".join(source.notes)
-        assert source.values == {**plain.values, "general.name": "Published"}
-        assert source.held.keys() == plain.held.keys()
-        for name, tensor in source.held.items():
-            assert np.array_equal(tensor.read(0, 1), plain.held[name].read(0, 1))
 
 
 def test_gate_and_up_may_be_one_matrix(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ StoredType = Annotated[
 ]
 Adapters = Annotated[
     list[Path] | None,
-    parameter("--lora ADAPTER", "Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."),
+    parameter(
+        "--lora ADAPTER",
+        "Merge this LoRA adapter (PEFT folder or GGUF file, or a task of Jina Embeddings); may be repeated.",
+    ),
 ]
 BaseModel = Annotated[
     Path | None,

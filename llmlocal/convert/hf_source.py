@@ -21,7 +21,7 @@ from ..hf.safetensors import UNQUANTIZED
 from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
 from ..hf.text_part import text_class, text_tensors
-from ..lora.adapter import Adapter, merge_adapters, read_adapter
+from ..lora.adapter import Adapter, merge_adapters
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
 from ..quant.recipes import TensorSpec
@@ -32,6 +32,7 @@ from .sentence_transformers import PREFIX as SENTENCE
 from .sentence_transformers import sentence_keys
 from .stored_format import stored_format
 from .stream_tensor import StreamTensor
+from .task_adapters import read_adapters, task_keys
 from .vocabulary import read_vocabulary
 
 # READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
@@ -74,15 +75,15 @@ def _value(value: Any) -> Any:
 
 @contextmanager
 def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFSource]:
-    """Open a Hugging Face folder, with LoRA adapters merged into it (PEFT folders or GGUF files).
+    """Open a Hugging Face folder, with LoRA adapters merged into it: PEFT folders, GGUF files, or tasks of its own.
 
     Raises NotFoundError where files are missing; BadFileError where it is damaged, holds pickles or quantized numbers,
     has an architecture that is not supported, or where an adapter belongs to another model.
     """
     folder = Folder(Path(path))
-    adapters = [read_adapter(Path(adapter)) for adapter in lora]
     with folder.tensors() as tensors:
-        yield _source(folder, tensors, adapters)
+        adapters, task = read_adapters(folder, tensors, lora)
+        yield _source(folder, tensors, adapters, task)
 
 
 def classes() -> dict[str, list[tuple[str, Conversion]]]:
@@ -96,7 +97,9 @@ def classes() -> dict[str, list[tuple[str, Conversion]]]:
     return out
 
 
-def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> HFSource:
+def _source(
+    folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter], task: str | None = None
+) -> HFSource:
     load_all()
     architecture, conversion, s, inside = _conversion(folder)
     whole, tensors = len(tensors), text_tensors(s, tensors) if inside else tensors
@@ -104,6 +107,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     tensors = decoded(s, tensors)
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
+    keys = task_keys(s, keys, task)
     if models.predicts(architecture):
         tensors, keys = with_predictors(tensors, keys, conversion.of_predictor(s))
     check_settings(s, conversion, keys, extra)

@@ -44,6 +44,17 @@ def sentence_keys(s: Settings, own: Collection[str]) -> Keys:
     return keys | _prompt_keys(s)
 
 
+def with_default_prompt(keys: Keys, name: str, text: str) -> Keys:
+    """`keys` with a prompt that is used where none is named."""
+    names, texts = (keys.get(PREFIX + key, (ValueType.STRING, []))[1] for key in ("prompt_names", "prompts"))
+    prompts = dict(zip(names, texts, strict=True)) | {name: text}
+    return keys | {
+        PREFIX + "prompt_names": (ValueType.STRING, list(prompts)),
+        PREFIX + "prompts": (ValueType.STRING, list(prompts.values())),
+        PREFIX + "default_prompt_name": name,
+    }
+
+
 def _pooling(s: Settings, module: Mapping[str, Any]) -> int:
     config = s.folder.json(f"{module.get('path')}/config.json")
     named = config.get("pooling_mode")

@@ -132,7 +132,7 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
         scale = alpha / max(left.shape[1], 1) if alpha else 1.0
         # Rows of an embedding are tokens: its factors are stored transposed.
         deltas[name] = Delta(right, left.T, scale) if name == "token_embd.weight" else Delta(left, right, scale)
-    _check_finite(deltas, where)
+    check_finite(deltas, where)
     return Adapter(where, str(meta.get("general.architecture")), deltas, {})
 
 
@@ -175,7 +175,7 @@ def _peft_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, S
             name = re.sub(r"\.(modules_to_save|original_module)(\.default)?|\.base_layer", "", name)
             replaced[name] = Stream(x.shape, "F32", _reader(values))
     deltas = {f"{name}.weight": _delta(name, pair, config, where) for name, pair in factors.items()}
-    _check_finite(deltas, where)
+    check_finite(deltas, where)
     return Adapter(where, None, deltas, replaced)
 
 
@@ -222,7 +222,8 @@ def _alpha(value: Any, where: str) -> float:
     return float(value)
 
 
-def _check_finite(deltas: Mapping[str, Delta], where: str) -> None:
+def check_finite(deltas: Mapping[str, Delta], where: str) -> None:
+    """Raises BadFileError for factors that are not finite."""
     for name, delta in deltas.items():
         if not (np.isfinite(delta.left).all() and np.isfinite(delta.right).all()):
             raise BadFileError(f"{where}: the factors of {shown(name)} contain NaN or infinity", "train it again")

@@ -40,6 +40,7 @@ def keys(s: Settings) -> Keys:
 CONVERSION = Conversion(
     classes=("EuroBertModel", "EuroBertForMaskedLM", "JinaEmbeddingsV5Model"),
     defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 250000.0},
+    applies=lambda s: s.find("max_window_layers") is None,  # Jina Embeddings 5 Text Small is Qwen3
     keys=keys,
     steps={r"^model\.": renames("")},
 )

@@ -1,5 +1,5 @@
 """Jina Embeddings 3 (Sturua et al. 2024, arXiv 2409.10173): XLM-RoBERTa with rotary embedding. The published folder
-has a LoRA adapter for each task beside the weights."""
+has a LoRA adapter for each task beside the weights, which `convert` merges: `convert/task_adapters.py`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,8 @@ def keys(s: Settings) -> Keys:
     return decoder_keys(s) | {"context_length": context, "attention.causal": False} | types | head_keys(s)
 
 
-WITHOUT_ADAPTERS = "the adapters of the tasks are left out: vectors are those without a task"
 STEPS: dict[str, TensorRule] = {
-    r"\.lora_[AB]$": drops(WITHOUT_ADAPTERS),
+    r"\.lora_[AB]$": drops(),
     r"^roberta\.": renames(""),
     r"^pooler\.": drops(),
     r"\.decoder\.bias$": drops(),
