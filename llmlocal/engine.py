@@ -25,6 +25,7 @@ from .layers.metadata import Config
 from .layers.weights import Weights
 from .model_sizes import default_context, logits_size
 from .ops.program import run_program
+from .ops.top_candidates import top_candidates
 from .predictor import PredictingBlock, Predictor
 from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
@@ -189,7 +190,7 @@ class Engine(Sequences):
 
     def _kernels(self) -> list[Kernel]:
         filling = self._copy.kernels() if self._copy else []
-        return [*(k for part in self._parts for k in part.kernels), *filling, run_program]
+        return [*(k for part in self._parts for k in part.kernels), *filling, run_program, top_candidates]
 
     def check_predicts(self) -> None:
         """Raises UsageError where an encoder reads a text, whose tokens have no logits then."""

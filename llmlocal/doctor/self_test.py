@@ -19,6 +19,7 @@ from ..ops.attention import attention_reference
 from ..ops.program import run_program
 from ..ops.rms_norm import rms_norm_reference
 from ..ops.rope import rope_reference, rope_table
+from ..ops.top_candidates import top_candidates
 from ..quant.format import BY_NAME, Format
 from ..quant.formats import load_all
 from ..quant.jit.kernel import Kernel
@@ -124,7 +125,7 @@ def warm_up(recorded: list[Recorded] | None = None, processes: int = 1) -> int:
     Returns the number of kernels.
     """
     recorded = [Recorded(trial) for trial in trials()] if recorded is None else recorded
-    kernels = list(dict.fromkeys([run_program, *(k for one in recorded for k in one.kernels)]))
+    kernels = list(dict.fromkeys([run_program, top_candidates, *(k for one in recorded for k in one.kernels)]))
     prepare(kernels, processes)
     for kernel in kernels:
         address_of(kernel)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from math import inf, isfinite, log
+from math import inf, log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadFileError, UsageError
+from ..errors import UsageError
 from .samplers.dry import dry
 from .samplers.dynamic_temperature import dynamic_temperature
+from .samplers.finite import check_finite
 from .samplers.mirostat import Mirostat
 from .samplers.philox import philox
 from .samplers.softmax import softmax
+from .samplers.top_k import TopK, top_k
 from .samplers.top_n_sigma import top_n_sigma
 from .samplers.xtc import xtc
 from .sampling_params import OFF, SamplingParams, require
@@ -30,7 +32,6 @@ F64 = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-COLUMN = 64  # logits of which the best is taken at first, where the best of all are wanted
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 COLD, COLDEST = 1e-9, 1e-308  # temperatures: logits divided by the first are finite, and the second is not 0
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
@@ -45,6 +46,7 @@ class Sampler:
         version: Any = params.mirostat
         self._mirostat = Mirostat(version, params.mirostat_tau, params.mirostat_eta) if version else None
         self._stages = [stage for stage in params.stages if self._active(stage)]
+        self._top_k: dict[int, TopK] = {}  # by the size of the vocabulary: a draft may have another
 
     def sample(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> int:
         """Choose an id from logits (n_vocab,) float32, which are not changed.
@@ -55,7 +57,7 @@ class Sampler:
         """
         logits = self._adjusted(logits, history, step)
         if self.params.temperature == 0:
-            return int(logits.argmax())
+            return check_finite(logits)
         ids, probabilities = self._survivors(logits, step)
         ends = probabilities.cumsum()  # methods: NumPy's functions take as long again to find them
         draw = uniform(self.seed, step) * ends[-1] if ids.size > 1 else 0.0
@@ -76,19 +78,19 @@ class Sampler:
         logits = self._adjusted(logits, history, step)
         whole = np.zeros(logits.shape, np.float64)
         if self.params.temperature == 0:
-            whole[logits.argmax()] = 1
+            whole[check_finite(logits)] = 1
         else:
             ids, probabilities = self._survivors(logits, step)
             whole[ids] = probabilities
         return whole
 
     def _adjusted(self, logits: F32, history: Sequence[int], step: int) -> F32:
-        """`logits`, checked, after bias and penalties: a copy if any of them is in force."""
-        _check(logits)
+        """`logits` after bias and penalties: a copy, of what was checked, if any of them is in force."""
         p = self.params
         penalize = p.repeat_last_n and (p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty)
         if not penalize and not p.logit_bias and not p.dry_multiplier and p.ban is None:
             return logits
+        check_finite(logits)
         logits = logits.copy()
         for id, bias in p.logit_bias.items():
             require(id < logits.size, "id in logit_bias", id, f"below {logits.size}, the size of the vocabulary")
@@ -116,8 +118,8 @@ class Sampler:
     def _survivors(self, logits: F32, step: int) -> tuple[Ids, F64]:
         """Ids that pass all stages, ascending, at least one, and their probabilities."""
         first = self._stages[:1] == ["top_k"]
-        ids = _top_k(logits, self.params.top_k if first else 0)
-        kept = logits[ids].astype(np.float64)
+        ids, found = self._best(logits) if first else _possible(logits)
+        kept = found.astype(np.float64)
         for stage in self._stages[first:]:
             if stage == "temperature":
                 kept = self._heated(kept)
@@ -128,6 +130,13 @@ class Sampler:
             chosen = self._mirostat.kept(kept, logits.size)
             ids, kept = ids[chosen], kept[chosen]
         return ids, softmax(kept)
+
+    def _best(self, logits: F32) -> tuple[Ids, F32]:
+        """The `top_k` best of all."""
+        n = logits.size
+        if n not in self._top_k:
+            self._top_k[n] = TopK(self.params.top_k, n)
+        return self._top_k[n].best(logits)
 
     def _active(self, stage: str) -> bool:
         """Whether a stage changes anything."""
@@ -164,46 +173,11 @@ def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
     return float(philox(seed, (0, 0, stream, step)) >> 11) / 2.0**53
 
 
-def _top_k(logits: F32 | F64, k: int) -> Ids:
-    """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
-    ids = _candidates(logits, k)
-    if not 0 < k < ids.size:
-        return ids
-    best = logits[ids]
-    chosen: Ids = (best >= _kth_best(best, k)).nonzero()[0]
-    if chosen.size > k:  # more than k because of equal logits
-        chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:k]])
-    kept: Ids = ids[chosen]
-    return kept
-
-
-def _candidates(logits: F32 | F64, k: int) -> Ids:
-    """Ascending ids of the `k` best logits (0: all) that are not -inf, and in general of few more.
-
-    To take the best of every column is much faster than to find the `k`-th best of all, and only columns that have such
-    a good one are searched.
-    """
-    columns = logits.size // COLUMN
-    if not 0 < k <= columns:
-        return (logits > -inf).nonzero()[0]
-    whole = COLUMN * columns
-    table = logits[:whole].reshape(COLUMN, columns)
-    tops = table.max(axis=0)
-    best = tops[tops > -inf]  # `partition` is slow where many are equal, as under a form
-    if best.size < k:
-        return (logits > -inf).nonzero()[0]
-    least = _kth_best(best, k)
-    found = (tops >= least).nonzero()[0]
-    places = (table.take(found, axis=1) >= least).ravel().nonzero()[0]
-    ids = places // found.size * columns + found[places % found.size]
-    return ids if whole == logits.size else np.append(ids, whole + (logits[whole:] >= least).nonzero()[0])
-
-
-def _kth_best(logits: F32 | F64, k: int) -> Any:
-    """The `k`-th best of at least `k` logits, all greater than -inf."""
-    ranked = logits.copy()
-    ranked.partition(ranked.size - k)
-    return ranked[ranked.size - k]
+def _possible(logits: F32) -> tuple[Ids, F32]:
+    """Ascending ids of all logits that are not -inf, and these. Raises BadFileError as `check_finite`."""
+    check_finite(logits)
+    ids: Ids = (logits > -inf).nonzero()[0]
+    return ids, logits[ids]
 
 
 def _typical(logits: F64, limit: float) -> Ids:
@@ -250,18 +224,8 @@ def _until(indices: Ids, probabilities: F64, limit: float) -> Ids:
 
 CUTS: dict[str, Callable[[F64, Any], Any]] = {
     "top_n_sigma": top_n_sigma,
-    "top_k": _top_k,
+    "top_k": top_k,
     "typical_p": _typical,
     "top_p": _top_p,
     "min_p": _min_p,
 }
-
-
-def _check(logits: F32) -> None:
-    best = logits.max()  # NaN if any is
-    if not isfinite(best):
-        bad = int(np.flatnonzero(np.isnan(logits) | (logits == inf))[0]) if best != -inf else 0
-        raise BadFileError(
-            f"logits are not finite (token {bad}: {logits[bad]}): the model file is damaged",
-            "run `llmlocal verify` on it",
-        )
