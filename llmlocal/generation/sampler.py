@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from .samplers.dry import dry
 from .samplers.dynamic_temperature import dynamic_temperature
+from .samplers.fewest import fewest
 from .samplers.finite import check_finite
 from .samplers.mirostat import Mirostat
 from .samplers.philox import philox
@@ -32,7 +33,6 @@ F64 = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 COLD, COLDEST = 1e-9, 1e-308  # temperatures: logits divided by the first are finite, and the second is not 0
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
 
@@ -184,42 +184,19 @@ def _typical(logits: F64, limit: float) -> Ids:
     """Locally typical sampling (Meister et al., arXiv:2202.00666): tokens whose surprisal is nearest to the entropy."""
     probabilities = softmax(logits)
     surprisal = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return _fewest(probabilities, np.abs(surprisal - probabilities @ surprisal), limit)
+    return fewest(probabilities, np.abs(surprisal - probabilities @ surprisal), limit)
 
 
 def _top_p(logits: F64, limit: float) -> Ids:
     """Nucleus sampling (Holtzman et al., arXiv:1904.09751): the fewest best tokens with a mass of `limit`."""
     probabilities = softmax(logits)
-    return _fewest(probabilities, -probabilities, limit)
+    return fewest(probabilities, -probabilities, limit)
 
 
 def _min_p(logits: F64, limit: float) -> Bools:
     """Min-p sampling (Nguyen et al., arXiv:2407.01082): at least `limit` times as probable as the best."""
     kept: Bools = logits >= logits.max() + log(limit)
     return kept
-
-
-def _fewest(probabilities: F64, keys: F64, limit: float) -> Ids:
-    """Ascending indices of the fewest entries with the smallest keys whose mass reaches `limit`, at least one.
-
-    Sorts only the smallest keys, and more of them where their mass is too small.
-    """
-    few = FIRST_SORTED
-    while few < keys.size:
-        indices = np.flatnonzero(keys <= np.partition(keys, few)[few])
-        if probabilities[indices].sum() > limit:
-            break
-        few *= 8
-    else:
-        return _until(keys.argsort(kind="stable"), probabilities, limit)
-    return _until(indices[keys[indices].argsort(kind="stable")], probabilities, limit)
-
-
-def _until(indices: Ids, probabilities: F64, limit: float) -> Ids:
-    """As many of the indices as it takes for a mass of `limit`, at least one, ascending."""
-    chosen = indices[: probabilities[indices].cumsum().searchsorted(limit) + 1]
-    chosen.sort()
-    return chosen
 
 
 CUTS: dict[str, Callable[[F64, Any], Any]] = {
