@@ -105,7 +105,7 @@ class Cache:
 def room(tokens: int, heads: int, value_dim: int, cells: int, each: int, threads: int) -> dict[str, Any]:
     """The arguments for what attention writes and works in, `each` bytes a thread, with more memory behind it."""
     scratch, partials = (
-        np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, partials_bytes(heads, value_dim, cells))
+        np.full(size + 64, 0xFF, np.uint8) for size in (each * threads, partials_bytes(heads, value_dim, cells))
     )
     return {
         "tokens": number(tokens),
@@ -122,7 +122,7 @@ def room(tokens: int, heads: int, value_dim: int, cells: int, each: int, threads
 def result(work: dict[str, Any]) -> Array:
     """What attention wrote; the memory behind its own is as it was."""
     assert (work["out"][-1] == 9).all()
-    assert (work["scratch"][-64:] == 0x5A).all() and (work["partials"][-64:] == 0x5A).all()
+    assert (work["scratch"][-64:] == 0xFF).all() and (work["partials"][-64:] == 0xFF).all()
     return work["out"][:-1]
 
 

@@ -73,7 +73,7 @@ def encoded(
     held = None if importance is None else np.resize(importance, k + SLACK)
     kernel = quantize_kernel(f, important=importance is not None, more_effort=longer)
     fields: dict[str, Any] = {"values": values, "out": out, "blocks": n, "k": k, "peaks": peaks}
-    fields |= {"importance": 0 if held is None else held, "scratch": np.zeros(SCRATCH_BYTES, np.uint8)}
+    fields |= {"importance": 0 if held is None else held, "scratch": np.full(SCRATCH_BYTES, 0xFF, np.uint8)}
     run(kernel, isa=isa, **fields)
     assert not out[n * f.nbytes + 4 * SLACK :].any()
     return out[: n * f.nbytes].reshape(*x.shape[:-1], f.row_bytes(k)), int(peaks[0])

@@ -50,13 +50,13 @@ def multiply(fmt: type[Format], data: Array, acts: Array, k: int, form: bool, th
     tokens, rows = len(acts), len(data)
     weights = interleaved(data, fmt, ISA) if form else data
     y = np.full((tokens + 2, rows + 5), GUARD, np.float32)
-    scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
+    scratch = np.full(SCRATCH_BYTES * threads + 64, 0xFF, np.uint8)
     operands = {"weights": weights, "x": acts, "y": y[1:, 2:], "scratch": scratch}
     shape = {"rows": rows, "k": k, "row_bytes": fmt.row_bytes(k), "y_stride": rows + 5}
     run(matmul(fmt, interleaved=form, groups=RECORDS[fmt]), ISA, threads, tokens=number(tokens), **operands, **shape)
     inside = np.zeros(y.shape, bool)
     inside[1:-1, 2 : rows + 2] = True
-    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0x5A).all()
+    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0xFF).all()
     return y[1:-1, 2 : rows + 2].copy()
 
 

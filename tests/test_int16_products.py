@@ -53,10 +53,10 @@ def records(x: Array, isa: str | None = None) -> Array:
 def packed(fmt: type[Format], data: Array, k: int, isa: str | None = None, threads: int = 1) -> Array:
     """Rows in tiles; what lies behind them and behind the scratch memory must stay as it was."""
     nbytes = int16_bytes(len(data), k)
-    out, scratch = np.full(nbytes + 64, 0x5A, np.uint8), np.full(SPARE_BYTES * threads + 64, 0x5A, np.uint8)
+    out, scratch = np.full(nbytes + 64, 0xFF, np.uint8), np.full(SPARE_BYTES * threads + 64, 0xFF, np.uint8)
     shape = {"rows": len(data), "k": k, "row_bytes": fmt.row_bytes(k)}
     run(pack_int16(fmt), isa, threads, source=data, target=out, scratch=scratch, **shape)
-    assert (out[nbytes:] == 0x5A).all() and (scratch[-64:] == 0x5A).all()
+    assert (out[nbytes:] == 0xFF).all() and (scratch[-64:] == 0xFF).all()
     return out
 
 

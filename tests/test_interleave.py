@@ -69,7 +69,7 @@ def test_copy_and_its_products(fmt: type[Format], isa: str) -> None:
     assert np.array_equal(tiles.reshape(-1), interleave_reference(fmt, data, lanes(isa)).reshape(-1))
     most = None
     for tokens in (17, 1, 2, 4, 7, 9):
-        y, scratch = np.full((tokens, ROWS), np.nan, np.float32), aligned(2 * SCRATCH_BYTES)
+        y, scratch = np.full((tokens, ROWS), np.nan, np.float32), np.full(2 * SCRATCH_BYTES, 0xFF, np.uint8)
         shape = {"rows": ROWS, "k": K, "row_bytes": fmt.row_bytes(K), "y_stride": ROWS}
         kernel, operands = matmul(fmt, interleaved=True), {"weights": tiles, "x": p.acts, "y": y, "scratch": scratch}
         run(kernel, isa, 2, tokens=number(tokens), **operands, **shape)

@@ -84,14 +84,14 @@ def records(x: Array) -> Array:
 def multiply(p: Product, rows: int, tokens: int, isa: str | None = None, threads: int = 1, **other: Array) -> Array:
     """The kernel's y (tokens, rows); whatever lies beside y and beside the scratch memory must stay as it was."""
     y = np.full((tokens + 2, rows + 5), GUARD, np.float32)
-    scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
+    scratch = np.full(SCRATCH_BYTES * threads + 64, 0xFF, np.uint8)
     operands = {"weights": p.data, "x": p.acts} | other
     shape = {"rows": rows, "k": p.k, "row_bytes": p.fmt.row_bytes(p.k), "y_stride": rows + 5}
     target = y[1:, 2:]
     run(matmul(p.fmt), isa, threads, tokens=number(tokens), y=target, scratch=scratch, **shape, **operands)
     inside = np.zeros(y.shape, bool)
     inside[1:-1, 2 : rows + 2] = True
-    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0x5A).all()
+    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0xFF).all()
     return y[1:-1, 2 : rows + 2].copy()
 
 
@@ -290,7 +290,7 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
     x = (rng.normal(size=(9, k)) * 10.0 ** rng.integers(-8, 8, (9, 1))).astype(np.float32)
     x[1], x[2] = 0, np.tile([0.5, -1.5, 127, 2.5], k // 4)  # ties
     x[3, : k // 2] = 0
-    out = np.full((len(x) + 1, q8_bytes(k)), 0x5A, np.uint8)
+    out = np.full((len(x) + 1, q8_bytes(k)), 0xFF, np.uint8)
     run(quantize_q8, isa, 2, tokens=number(len(x)), x=x, out=out, k=k)
     q, scale = q8_reference(x)
     for record, bytes_of, scales in zip(out, q.reshape(9, -1, 32), scale, strict=False):
@@ -303,7 +303,7 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
         pairs = bytes_of.reshape(-1, 2, 4, 2, 2).sum((2, 4), dtype=np.int16)
         assert np.array_equal(got["pairs"], -32 * pairs.reshape(-1, 4))
         assert np.array_equal(got["columns"], np.stack([scales, *sums.T.astype(np.float32)]))
-    assert (out[-1] == 0x5A).all()
+    assert (out[-1] == 0xFF).all()
 
 
 def test_tiny_activations_vanish_quietly() -> None:

@@ -174,7 +174,7 @@ def test_matmul_grouped(kind: str, isa: str, interleaved: bool) -> None:
     hidden[[1, 2, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
     want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
     for threads, batch in ((1, 20), (3, 20), (3, 1)) if interleaved else ((1, 20), (3, 20)):
-        y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
+        y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.full(threads * SCRATCH_BYTES, 0xFF, np.uint8)
         matrices = hidden.ctypes.data + hidden.shape[1] * np.arange(6, -1, -1)
         what = {"groups": groups, "matrices": matrices, "x": read, "y": y, "rows": rows}
         run(

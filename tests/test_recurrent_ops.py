@@ -228,7 +228,7 @@ def test_ssd_scan(dim: int, size: int, heads: int, groups: int, cuts: Any, isa: 
         groups=groups,
         dim=dim,
         size=size,
-        scratch=np.empty(3 * SCRATCH_BYTES, np.uint8),
+        scratch=np.full(3 * SCRATCH_BYTES, 0xFF, np.uint8),
     )
     got, at, group_of = tiles.swapaxes(2, 3).reshape(states.shape), 0, np.arange(heads) * groups // heads
     for r, some in enumerate(cuts):
