@@ -17,6 +17,7 @@ from families.refusals import NOT_READ, ODD
 from hf_folders import write_json
 from naive import nmse
 from numpy.typing import NDArray
+from poisoned_memory import poison
 from safetensors.numpy import load_file, save_file
 
 from llmlocal.convert.hf_source import open_hf
@@ -68,7 +69,9 @@ def results(case: str, encoder: Encoder, texts: list[list[int]], types: list[lis
     return encoder.run(texts, types=types, rows=rows)
 
 
-def test_results_are_those_of_transformers(model: tuple[str, Path]) -> None:
+def test_results_are_those_of_transformers(model: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory that nobody has written."""
+    poison(monkeypatch)
     case, path = model
     with open_gguf(path) as gguf:
         encoder = opened(case, gguf)

@@ -9,6 +9,7 @@ import pytest
 from families import CASES, IDS, VOCAB, golden, write_weights
 from families.converted import BOUND, EXACT, write_converted, write_folder
 from naive import nmse
+from poisoned_memory import poison
 
 from llmlocal.engine import Engine
 from llmlocal.gguf import open_gguf
@@ -47,8 +48,9 @@ def test_a_few_tokens_have_the_same_bits_together(checked: tuple[str, Path]) -> 
     engine.close()
 
 
-def test_logits_through_the_cache(model: tuple[str, Path]) -> None:
-    """Odd batches, one token at a time, and a second sequence between them."""
+def test_logits_through_the_cache(model: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd batches, one token at a time, and a second sequence between them, in memory that nobody has written."""
+    poison(monkeypatch)
     case, path = model
     engine, (_, want), at = Engine.open(path, n_ctx=48, n_threads=2, n_seqs=2, ubatch=7, kv_type=EXACT), golden(case), 0
     for size in (1, 3, 13, 1, 1, 5, 9, *[1] * 7):

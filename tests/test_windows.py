@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from families.converted import write_converted
 from naive import nmse
+from poisoned_memory import poison
 from random_edits import BOUND, check_truncation, check_two_sequences, edited, fixtures, read
 
 from llmlocal.engine import Engine
@@ -56,6 +57,7 @@ def full(path: Path) -> Iterator[Engine]:
 
 def opened(path: Path, n_seqs: int = 1, *, whole: bool = False, kv_type: str = "f32", **how: int) -> Engine:
     with pytest.MonkeyPatch.context() as patch:
+        poison(patch)  # a window that is restored lies between cells that were never written
         if whole:
             patch.setattr(ring, "ring_cells", lambda window, n_ctx, ubatch: -(-n_ctx // 32) * 32)
         options = {"n_ctx": CONTEXT, "n_threads": 2, "ubatch": UBATCH, "max_outputs": 17} | how

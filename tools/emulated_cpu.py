@@ -120,7 +120,7 @@ class Machine:
             state.cs = segment(*LONG_MODE_CODE)
             state.ds = state.ss = state.es = state.fs = state.gs = segment(*LONG_MODE_DATA)
             state.rip, state.rsp = function, self.stack + (1 << 20) - PAGE - 8
-            ctypes.memset(self.stack, 0xFF, (1 << 20) - PAGE)  # NaN in every type of float: read before written, it shows
+            ctypes.memset(self.stack, 0xFF, (1 << 20) - PAGE)  # NaN in every type of float
             ctypes.c_uint64.from_address(state.rsp).value = self.halt
             for name, value in zip(("rdi", "rsi", "rdx"), args, strict=False):
                 setattr(state, name, value & (1 << 64) - 1)

@@ -37,6 +37,21 @@ def end_of_sequence(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
+def _first_key(v: InstructionSet) -> Any:
+    """`(a, first, stop)`: the first position that tokens first .. stop - 1 attend to, down to a multiple of ALIGN.
+
+    What lies before a window may never have been written, or hold what is not finite: times 0 it would be NaN.
+    """
+
+    def run(a, first, stop):
+        key = v.load_i64(a.first_keys + 8 * first)
+        for t in range(first + 1, stop):
+            key = min(key, v.load_i64(a.first_keys + 8 * t))
+        return key // ALIGN * ALIGN
+
+    return v.jitable(run)
+
+
 def _add_biases(v: InstructionSet) -> Any:
     """`(scores, count, biases)`: scores (count,) float32 += biases; `count` is a multiple of ALIGN."""
     f32 = v.f32
@@ -75,21 +90,22 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     rows are ROW bytes apart.
     """
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
-    sequence_end, exponentiate_rows = end_of_sequence(v), _exponentiate_rows(v)
+    sequence_end, first_key, exponentiate_rows = end_of_sequence(v), _first_key(v), _exponentiate_rows(v)
 
-    def own(a, first, last, at, shared, group, row, scores):
+    def own(a, first, last, at, stop, shared, group, row, scores):
         """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
         length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
-        count = max(min(CHUNK, length - at) - shared, 0)
+        count = max(min(stop, length) - at - shared, 0)
         cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
         return Scores(scores + ROW * row + 4 * shared, ROW, (last - first) * group, count), cell
 
     own = v.jitable(own)
 
     def run(a, s, chunk, layer, queries, scores, partials):
-        group, at, nbytes = a.heads // a.kv_heads, chunk * CHUNK, 4 * (layer.value_width + 2 * TAIL)
+        group, nbytes, stop = a.heads // a.kv_heads, 4 * (layer.value_width + 2 * TAIL), (chunk + 1) * CHUNK
+        at = max(first_key(a, s.first, s.last), chunk * CHUNK)
         rows, spare = (s.last - s.first) * group, scores + ROW * (s.last - s.first) * group
-        shared = max(min(CHUNK, v.load_i64(a.prefix_lengths + 8 * s.first) - at), 0)
+        shared = max(min(stop, v.load_i64(a.prefix_lengths + 8 * s.first)) - at, 0)
         cell = v.load_i64(a.prefix_starts + 8 * s.first) + at
         block = Scores(scores, ROW, rows, shared)
         if shared > 0:
@@ -97,7 +113,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
         first = s.first
         while first < s.last:
             last, row = sequence_end(a, first, s.last), (first - s.first) * group
-            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            mine, from_cell = own(a, first, last, at, stop, shared, group, row, scores)
             if mine.keys > 0:
                 rows_queries = queries + layer.query_bytes * row
                 multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
@@ -112,7 +128,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
         first = s.first
         while first < s.last:
             last, row = sequence_end(a, first, s.last), (first - s.first) * group
-            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            mine, from_cell = own(a, first, last, at, stop, shared, group, row, scores)
             if mine.keys > 0:
                 sums = partials + nbytes * row, nbytes, spare, shared > 0
                 multiply_values(layer.values, from_cell, a.cells, stored, layer.value_width, mine, *sums)
