@@ -11,24 +11,26 @@ from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels
 
 DEPTH = 256  # weights of a row that are unpacked at once
+STEP = 32  # weights of a row that a token's chains of sums take at once
 
 
 def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
-    """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in four chains of sums each."""
-    nbytes, row, one = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
-    rows = v.unroll_map(4, lambda j, p: row(p + 8 * nbytes * j))
+    """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in chains of sums for each."""
+    nbytes, eight, one, width = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one), v.row_f32.n
+    row = eight if width == 8 else v.jitable(lambda p: v.join(eight(p), eight(p + 8 * nbytes)))
+    rows = v.unroll_map(STEP // width, lambda j, p: row(p + width * nbytes * j))
 
     def of(tokens: int) -> Any:
-        start, add_row, finish = row_chains(v, v.f32x8, tokens)
+        start, add_row, finish = _row_chains(v, tokens)
         nothing = v.unroll_map(tokens, lambda t: v.float32(0))
         more = v.unroll_map(tokens, lambda t, rest, w, x, stride: v.tuple_get(rest, t) + w * v.load_f32(x + t * stride))
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest, i = start(), nothing(), 0
-            while i + 32 <= k:
+            while i + STEP <= k:
                 v.prefetch(weights + i * nbytes + 2048)
                 sums = add_row(sums, rows(weights + i * nbytes), x + 4 * i, x_stride)
-                i += 32
+                i += STEP
             while i < k:
                 rest = more(rest, one(weights + i * nbytes), x + 4 * i, x_stride)
                 i += 1
@@ -39,10 +41,10 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callabl
     return of
 
 
-class RowChains(NamedTuple):
-    """Four chains of sums for each of a few tokens.
+class _RowChains(NamedTuple):
+    """Four chains of sums for each of a few tokens, or two where the vectors of a row are twice as wide.
 
-    `start()`: the sums; `step(sums, weights, x, stride)` with four vectors of weights; `finish(sums, rest, y, stride)`.
+    `start()`: the sums; `step(sums, weights, x, stride)` with STEP weights; `finish(sums, rest, y, stride)`.
     """
 
     start: Part
@@ -50,21 +52,30 @@ class RowChains(NamedTuple):
     finish: Part
 
 
-def row_chains(v: InstructionSet, f32: Any, tokens: int) -> RowChains:
-    """The chains on vectors of the type `f32`."""
-
-    zeros, width = v.unroll_map(4, lambda j: v.zero(f32)), 4 * f32.n
-    four = v.unroll_map(
-        4, lambda j, sums, w, x: v.fma(v.tuple_get(w, j), v.load(f32, x + width * j), v.tuple_get(sums, j))
+def _row_chains(v: InstructionSet, tokens: int) -> _RowChains:
+    f32 = v.row_f32
+    chains, nbytes = STEP // f32.n, 4 * f32.n
+    zeros = v.unroll_map(chains, lambda j: v.zero(f32))
+    every = v.unroll_map(
+        chains, lambda j, sums, w, x: v.fma(v.tuple_get(w, j), v.load(f32, x + nbytes * j), v.tuple_get(sums, j))
     )
 
-    def finish(t, sums, rest, y, stride):
-        a, b, c, d = v.tuple_get(sums, t)
-        v.store(y + t * stride, v.reduce_add((a + b) + (c + d)) + v.tuple_get(rest, t))
+    def of_four(sums):
+        a, b, c, d = sums
+        return (a + b) + (c + d)
 
-    return RowChains(
+    def of_two(sums):
+        a, b = sums
+        return a + b
+
+    total = v.jitable(of_four if chains == 4 else of_two)
+
+    def finish(t, sums, rest, y, stride):
+        v.store(y + t * stride, v.reduce_add(total(v.tuple_get(sums, t))) + v.tuple_get(rest, t))
+
+    return _RowChains(
         v.unroll_map(tokens, lambda t: zeros()),
-        v.unroll_map(tokens, lambda t, sums, w, x, stride: four(v.tuple_get(sums, t), w, x + t * stride)),
+        v.unroll_map(tokens, lambda t, sums, w, x, stride: every(v.tuple_get(sums, t), w, x + t * stride)),
         v.unroll_map(tokens, finish),
     )
 
