@@ -6,7 +6,8 @@
 #
 # To be run where llmlocal and its tests are installed, on x86-64 Linux with AVX2. Without arguments: every kernel test.
 #
-# CPUS         LLVM's names of the CPUs, default: icelake-client; sapphirerapids and arrowlake (AVX-VNNI) are known, too
+# CPUS         LLVM's names of the CPUs, default: icelake-client; known are sapphirerapids, arrowlake (AVX-VNNI) and
+#              skylake-avx512, which lacks VNNI, too; so is znver5, code for which runs on the model of sapphirerapids
 # AVX512_WORK  a folder to keep between runs, for the emulator and the compiled kernels
 set -euo pipefail
 

@@ -27,11 +27,13 @@ from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.host import Host
 
 # LLVM's name of a CPU -> the emulator's model, and the features that matter here beyond those of x86-64-v3.
-AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl avx512vnni"
-ICELAKE = f"{AVX512} avx512ifma avx512vbmi avx512vbmi2 avx512bitalg avx512vpopcntdq gfni vaes vpclmulqdq"
+AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl"
+ICELAKE = f"{AVX512} avx512vnni avx512ifma avx512vbmi avx512vbmi2 avx512bitalg avx512vpopcntdq gfni vaes vpclmulqdq"
 MODELS = {
+    "skylake-avx512": ("corei7_skylake_x", AVX512),
     "icelake-client": ("corei7_icelake_u", ICELAKE),
     "sapphirerapids": ("sapphire_rapids", f"{ICELAKE} avx512bf16 avx512fp16 avxvnni"),
+    "znver5": ("sapphire_rapids", f"{ICELAKE} avx512bf16 avxvnni"),  # Zen 5's code; the emulator has no such model
     "arrowlake": ("arrow_lake", "avxvnni gfni vaes vpclmulqdq"),
 }
 V3 = "sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx16 cx8 cmov fxsr mmx sahf avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave"
