@@ -25,7 +25,7 @@ from ..quant.user_folders import ensure_home
 from ..text import escaped, shown
 from . import numpy_loader
 from .config.parser import group_with_settings, with_settings
-from .help_format import format_help, summary
+from .help_format import Context, format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened, parameter
 from .ui import mapped_file_error, standard_streams, terminal
@@ -79,6 +79,8 @@ ParseError: type[Exception] = typer.BadParameter.__mro__[1]
 
 class Commands(TyperGroup):
     """The commands by name; the parser asks for one, or for all when it lists them."""
+
+    context_class = Context
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

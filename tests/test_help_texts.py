@@ -21,7 +21,7 @@ from llmlocal.cli.main import app
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
 OPTIONS_OF_OTHERS = {"--clipboard", "--input"}  # xsel's
-EXAMPLE_WIDTH = 95  # an example is one line, also a long one
+WIDTHS = (80, 40)  # of terminals; an example is a line of up to 80 columns
 PROSE = {"needs", "may", "again"}  # what follows the program's name where it is the subject of a sentence
 
 
@@ -158,10 +158,8 @@ def test_slash_commands_of_messages_exist() -> None:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_has_an_example_that_parses(words: tuple[str, ...]) -> None:
-    """Every help of 80 columns shows a call of the command itself, or of its subcommands."""
+    """The help shows a call of the command itself, or of its subcommands."""
     context = commands()[words]
-    help = context.get_help()
-    assert max(map(len, help.splitlines())) <= EXAMPLE_WIDTH
     examples = re.findall(r"(?<!\w)llmlocal [^\n]*", (context.command.help or "").partition("Example")[2])
     assert any(tuple(example.split()[1:])[: len(words)] == words for example in examples), examples
     for example in examples:
@@ -170,6 +168,20 @@ def test_every_command_has_an_example_that_parses(words: tuple[str, ...]) -> Non
         command = commands()[tuple(called[:depth])].command
         with command.make_context("llmlocal", called[depth:]) as parsed:
             assert parsed.params is not None
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_help_fits_and_breaks_between_words(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words, context in commands().items():
+        help = context.get_help()
+        text, _, examples = help.partition("Example")
+        examples, _, options = examples.partition("\n\n")
+        broken = [line for line in text.splitlines() + options.splitlines() if not line.startswith("  -")]
+        assert max(map(len, broken)) <= width, words
+        assert max(map(len, examples.splitlines())) <= WIDTHS[0], words
+        for parameter in context.command.get_params(context):
+            assert set((parameter.help or "").split()) <= set(help.split()), (words, parameter.name)
 
 
 def test_no_summary_is_cut_off() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +223,10 @@ def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatc
     assert {path for path in root.iterdir() if path.name != "cpu"} == {folder, recent, foreign, other_tag, link}
 
 
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @pytest.mark.parametrize("why", ["full", "read-only"])
 def test_a_cache_that_takes_nothing_new_is_read(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a disk that is full, or the layer of a container: what is there is loaded, the rest is this run's alone."""
@@ -234,7 +237,7 @@ def test_a_cache_that_takes_nothing_new_is_read(why: str, tmp_path: Path, monkey
     kept_file.keep(there, b"code")
     assert there.is_relative_to(tmp_path) and cache.why_not_kept() is None
     if why == "full":
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
         said = f"the disk of {tmp_path / 'kernels'} is full"
     else:
         monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(tmp_path))

@@ -253,6 +253,12 @@ def test_show(llama: Path, said: Said) -> None:
     shown = json.loads(said("show", llama / "adapter.gguf", "--json")[1])
     assert (shown["type"], shown["kind"], shown["ranks"], shown["changes"]) == ("adapter", "lora", {"4": 6}, 6)
     assert said("show", llama / "adapter.gguf", "--tensors")[1].count("lora_a") == 6
+    folder = json.loads(said("show", llama / "peft", "--json")[1])
+    same = ("type", "kind", "ranks", "changes", "alpha", "parameters", "formats")
+    assert {key: folder[key] for key in same} == {key: shown[key] for key in same}
+    assert said("show", llama / "peft")[1].endswith(f"to use it   llmlocal run MODEL --lora {llama / 'peft'}\n")
+    code, _, err = said("show", llama / "peft", "--tensors")
+    assert code == 2 and "an adapter has no such parts" in err
     code, _, err = said("run", llama / "adapter.gguf", "x")
     assert code == 2 and "is an adapter, not a model" in err
 

@@ -33,8 +33,8 @@ def ask(
     --json prints all of them.
 
     \b
-    Examples: llmlocal ask qwen3-0.6b "Is this spam?" --yes-no < mail.txt && mv mail.txt spam/
-              llmlocal ask qwen3-0.6b "What is this?" --options bug,idea,question -f issue.txt
+    Examples: llmlocal ask qwen3-0.6b "Spam?" --yes-no < mail.txt && rm mail.txt
+              llmlocal ask qwen3-0.6b "What is it?" --options bug,idea -f note.txt
     """
     from ...chat_format.prompt import PromptRequest
     from ...generation.decision import decide, instruction

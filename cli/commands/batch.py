@@ -41,9 +41,9 @@ def batch(
 
     \b
     Examples: llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl
-              llmlocal batch qwen3-0.6b cities.csv --prompt-template "What is {city} known for?"
+              llmlocal batch qwen3-0.6b a.csv --prompt-template "Where is {city}?"
               llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl --resume
-              llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl --ray host:6379
+              llmlocal batch qwen3-0.6b prompts.jsonl -o out.jsonl --ray host:6379
     """
     source = RowSource(file, asked)
     target = BatchTarget(out.output, [model, file], resume=out.resume, force=out.force)

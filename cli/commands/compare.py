@@ -28,7 +28,7 @@ def compare(
     many tokens of a greedy answer are the same (answer).
 
     \b
-    Examples: llmlocal compare model-F16.gguf model-Q8_0.gguf model-Q4_K_M.gguf --text mine.txt
+    Examples: llmlocal compare F16.gguf Q8_0.gguf Q4_K_M.gguf --text mine.txt
               llmlocal compare model-F16.gguf model-Q4_K_M.gguf --max-kl 0.05
     """
     from ...errors import ThresholdError

@@ -38,7 +38,7 @@ def set_key(
     The result goes to -o OUT, or replaces FILE with --in-place.
 
     \b
-    Examples: llmlocal gguf set model.gguf tokenizer.chat_template @chat.jinja -o fixed.gguf
+    Examples: llmlocal gguf set m.gguf tokenizer.chat_template @t.jinja -o n.gguf
               llmlocal gguf set model.gguf general.url --remove --in-place
     """
     Change(file, out, in_place, force, quiet).set(key, value, kind, remove=remove)
@@ -52,7 +52,7 @@ def rename_template(
     """Rename a chat template; the one named "default" is used.
 
     \b
-    Example: llmlocal gguf rename-template model.gguf tool_use default -o fixed.gguf
+    Example: llmlocal gguf rename-template model.gguf tool_use default -o new.gguf
     """
     Change(file, out, in_place, force, quiet).rename_template(old, new)
 

@@ -20,8 +20,8 @@ def rerank(
     model's own numbers and can be compared within one query.
 
     \b
-    Examples: llmlocal rerank bge-reranker.gguf "how to cook rice" "Boil it." "A red car."
-              llmlocal rerank bge-reranker.gguf "how to cook rice" - --top 3 < answers.txt
+    Examples: llmlocal rerank bge-reranker.gguf "rice" "Boil it." "A red car."
+              llmlocal rerank bge-reranker.gguf "rice" - --top 3 < answers.txt
     """
     texts = texts_source(source.text, source.file, use_stdin=not source.no_stdin)
     from ...embedding.reranker import Reranker

@@ -50,7 +50,7 @@ def run(
     \b
     Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
               llmlocal run qwen3-0.6b "Alice is 31." --schema "name, age int"
-              cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
+              cat notes.txt | llmlocal run model.gguf "Summarize this." -n 100
     """
     explicit = not asked.asks_nothing or as_json or answer.output or out != AnswerOutput()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:

@@ -28,7 +28,7 @@ def serve(
 
     \b
     Examples: llmlocal serve qwen3-0.6b
-              llmlocal serve model.gguf minilm.gguf --port 9000 --parallel 8 --ctx 8192
+              llmlocal serve model.gguf minilm.gguf --port 9000 --parallel 8
               llmlocal serve qwen3-0.6b --host 0.0.0.0 --api-key-file keys.txt
     """
     require_packages()

@@ -27,7 +27,7 @@ def show(
 
     Shows the architecture, sizes, vocabulary and chat template of a GGUF file, or its metadata and tensors; the model
     is not run. For a model that is not on this machine only the header is read from the hub. For a Hugging Face folder
-    it shows what convert would make of it, for a LoRA adapter what it changes.
+    it shows what convert would make of it, for a LoRA adapter, a file or a folder, what it changes.
 
     \b
     Examples: llmlocal show model.gguf --ctx 8192

@@ -85,7 +85,7 @@ class Sampling(Settled):
     samplers: str | None = setting(
         "--samplers A,B,...",
         "Order of the stages; those left out are off. Default: "
-        "top_n_sigma,top_k,typical_p,top_p,min_p,xtc,temperature.",
+        "top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature.",
     )
     logit_bias: list[str] | None = setting(
         "--logit-bias TOKEN=X",
@@ -125,7 +125,7 @@ class Sampling(Settled):
         check_texts(self.ban or (), self.logit_bias or (), self.dry_breaker or ())
 
     def _numbers(self) -> dict[str, Any]:
-        stages = None if self.samplers is None else tuple(filter(None, self.samplers.split(",")))
+        stages = None if self.samplers is None else tuple(filter(None, map(str.strip, self.samplers.split(","))))
         return {
             "temperature": self.temp, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p,
             "typical_p": self.typical, "repeat_penalty": self.repeat, "frequency_penalty": self.frequency,

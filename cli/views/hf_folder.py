@@ -1,4 +1,4 @@
-"""A Hugging Face folder as lines and as a JSON record: what `convert` would make of it."""
+"""A Hugging Face folder as lines and as a JSON record: what `convert` would make of it, or what an adapter changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ...errors import NotFoundError, UsageError
 from ...model_info.describe import TEMPLATE, template_kind
 from ...text import format_bytes
 from ..ui import terminal
-from .model import to_json
+from ..ui.terminal import one_line
+from .model import adapter_record, adapter_sheet, to_json
 
 if TYPE_CHECKING:
     from ...convert.hf_source import HFSource
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 def show_folder(path: Path, key: str | None, *, as_json: bool, more: bool) -> None:
     """Print a folder's facts, or the value that metadata key `key` would have. `more`: options that need a GGUF file.
 
-    Raises what `open_hf` raises, NotFoundError for an unknown key, UsageError for `more`.
+    Raises what `open_hf` and `describe_peft` raise, NotFoundError for an unknown key, UsageError for `more`.
     """
     from ...convert.hf_source import open_hf
+    from ...lora.describe_peft import describe_peft, is_peft
 
+    if is_peft(path):
+        if more or key is not None:
+            raise UsageError(f"{one_line(str(path))}: an adapter has no such parts", f"llmlocal show {path}")
+        facts = describe_peft(path)
+        return terminal.say(adapter_record(facts, path)) if as_json else terminal.rows(adapter_sheet(facts, path))
     if more:
         raise UsageError("--kv, --tensors and --fit need a GGUF file", "llmlocal convert makes one of this folder")
     with open_hf(path) as source:

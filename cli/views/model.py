@@ -120,10 +120,9 @@ def record(gguf: GGUFFile, path: Path, d: Description) -> str:
 
 def adapter_sheet(facts: AdapterFacts, path: Path) -> Iterator[tuple[str, str]]:
     """Label and text of each line about an adapter."""
-    kind, architecture = (one_line(text or "not given") for text in (facts.kind, facts.architecture))
-    yield "adapter", f"{one_line(facts.name or path.stem)}, kind {kind}"
-    yield "file", f"{path.name}, {format_bytes(facts.n_bytes)}"
-    yield "for", architecture + (f", {one_line(facts.base_model)}" if facts.base_model else "")
+    yield "adapter", f"{one_line(facts.name or path.stem)}, kind {one_line(facts.kind or 'not given')}"
+    yield ("folder", f"{path}") if path.is_dir() else ("file", f"{path.name}, {format_bytes(facts.n_bytes)}")
+    yield "for", one_line(", ".join(filter(None, (facts.architecture, facts.base_model))) or "not given")
     yield "ranks", ", ".join(f"{rank} in {n} tensors" for rank, n in facts.ranks.items()) or "none"
     if facts.alpha is not None:
         yield "alpha", f"{facts.alpha:g}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
     return Adapter(where, str(meta.get("general.architecture")), deltas, {})
 
 
-def _read_peft(path: Path) -> Adapter:
+def peft_files(path: Path) -> tuple[dict[str, Any], Path]:
+    """A PEFT folder's configuration and the file of its weights. Raises NotFoundError, BadFileError for a pickle."""
     where = escaped(str(path))
     if not inside(path / CONFIG, path).is_file():
         raise NotFoundError(f"{where}: has no {CONFIG}", AN_ADAPTER)
@@ -144,7 +146,12 @@ def _read_peft(path: Path) -> Adapter:
         if (path / "adapter_model.bin").is_file():
             raise BadFileError(f"{where}: adapter_model.bin is a pickle, which could run any code", UNPICKLED)
         raise NotFoundError(f"{where}: has no {WEIGHTS}")
-    config = read_object(path / CONFIG)
+    return read_object(path / CONFIG), path / WEIGHTS
+
+
+def _read_peft(path: Path) -> Adapter:
+    where = escaped(str(path))
+    config, weights = peft_files(path)
     if config.get("peft_type") != "LORA":
         raise BadFileError(f"{where}: a {config.get('peft_type')!r:.40} adapter, only LORA can be merged", OTHER)
     if setting := next((key for key in REFUSED if config.get(key)), None):
@@ -154,11 +161,8 @@ def _read_peft(path: Path) -> Adapter:
             f"{where}: init_lora_weights {shown(str(config['init_lora_weights']))} changed the model's own weights",
             OTHER,
         )
-    file = Safetensors(path / WEIGHTS)
-    try:
+    with closing(Safetensors(weights)) as file:
         return _peft_adapter(where, config, file.tensors)
-    finally:
-        file.close()
 
 
 def _peft_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, Stream]) -> Adapter:

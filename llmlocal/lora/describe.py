@@ -36,11 +36,11 @@ def describe_adapter(gguf: GGUFFile) -> AdapterFacts:
     alpha = meta.get("adapter.lora.alpha")
     ranks = Counter(t.shape[-1] for t in tensors.values() if t.name.endswith(".lora_b") and t.shape)
     return AdapterFacts(
-        _text(gguf, "general.name"),
-        _text(gguf, "general.base_model.0.name"),
-        _text(gguf, "general.architecture"),
-        _text(gguf, "adapter.type"),
-        float(alpha) if isinstance(alpha, int | float) and alpha else None,
+        text_or_none(meta.get("general.name")),
+        text_or_none(meta.get("general.base_model.0.name")),
+        text_or_none(meta.get("general.architecture")),
+        text_or_none(meta.get("adapter.type")),
+        number_or_none(alpha),
         ranks.total(),
         dict(sorted(ranks.items())),
         sum(prod(t.shape) for t in tensors.values()),
@@ -49,6 +49,11 @@ def describe_adapter(gguf: GGUFFile) -> AdapterFacts:
     )
 
 
-def _text(gguf: GGUFFile, key: str) -> str | None:
-    value = gguf.metadata.get(key)
+def text_or_none(value: object) -> str | None:
+    """A value that a file should have as a text, None where it is none, or empty."""
     return value if isinstance(value, str) and value else None
+
+
+def number_or_none(value: object) -> float | None:
+    """A value that a file should have as a number, None where it is none, or 0."""
+    return float(value) if isinstance(value, int | float) and value else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -86,7 +87,21 @@ def why_not_kept(folder: Path | None = None) -> str | None:
         return reason
     if not os.access(folder, os.W_OK):
         return f"{folder} cannot be written"
-    return f"the disk of {folder} is full" if shutil.disk_usage(folder).free < LEAST_FREE else None
+    return None if _takes_kernels(folder) else f"the disk of {folder} is full"
+
+
+def _takes_kernels(folder: Path) -> bool:
+    """Whether the disk has space for kernels, as a file shows: a quota, or a disk without inodes, has free blocks."""
+    import tempfile  # with random; hardly ever needed
+
+    if not hasattr(os, "posix_fallocate"):
+        return shutil.disk_usage(folder).free >= LEAST_FREE
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, LEAST_FREE)
+    except OSError as error:  # some systems cannot allocate, which says nothing of the disk
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    return True
 
 
 @cache
