@@ -69,6 +69,19 @@ def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
     return v.jitable(run)
 
 
+def power_of_2(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """`(x)`: 2^x for x <= 0 (softmax): relative error below 3e-7, 2^-126 for x < -126. NaN stays NaN."""
+    polynomial = _polynomial(v, f32, POWERS_OF_2)
+
+    def run(x):
+        x, whole = v.maximum(x, v.splat(f32, -126.0)), v.splat(f32, WHOLE)
+        n = x + whole
+        p = polynomial(v.sub_exact(x, v.sub_exact(n, whole)))
+        return v.bitcast(f32, v.bitcast(i32, p) + (v.bitcast(i32, n) << 23))
+
+    return v.jitable(run)
+
+
 def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """`(x)`: exp of a float32 vector; relative error below 2e-7, 0 far below -87, infinity above 88.8, NaN for NaN.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ops import attention as attention_ops
+from ...ops import text_attention
 from ...ops.alibi import alibi_slopes
 from ...ops.elementwise import scale_rows
 from ...ops.kv.store import kv_store
@@ -83,8 +84,33 @@ class Attention(GraphLayers):
         `causal`, a token attends to all tokens of its text, which lies in one batch. Raises UsageError for a head size
         that the cache type cannot hold.
         """
+        plain = window is None and not softcap and sinks is None and bias is None and not self.causal
+        if plain and text_attention.takes(self.cache.n_ctx, head_dim, v.width * head_dim // k.width):
+            return self._text_attention(q, k, v, head_dim, scale)
         stored = self.keys_values(k, v, head_dim=head_dim, window=window)
         return self.attend(q, stored, scale=scale, softcap=softcap, sinks=sinks, bias=bias)
+
+    def _text_attention(self, q: Value, k: Value, v: Value, head_dim: int, scale: float) -> Value:
+        """As `attention`, of texts that nothing else needs keys and values of: they go to no cache."""
+        g, out, most = self.graph, self.graph.value(q.width), self.cache.n_ctx
+        nbytes = text_attention.scratch_bytes(most, head_dim)
+        g.add(
+            text_attention.text_attention,
+            tokens=g.batch.tokens,
+            last_positions=g.batch.last_positions.ctypes.data,
+            q=q,
+            k=k,
+            v=v,
+            out=out,
+            heads=q.width // head_dim,
+            kv_heads=k.width // head_dim,
+            head_dim=head_dim,
+            scale=float(scale),
+            scratch=g.scratch(nbytes),
+            scratch_bytes=nbytes,
+            most=most,
+        )
+        return out
 
     def distance_bias(self, biases: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> ScoreBias:
         """Biases of scores by the position of a key minus that of a query, for `attention` of several layers.
