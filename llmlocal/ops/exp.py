@@ -13,6 +13,8 @@ COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 ATANH = (1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3, 1.0)
 # The same of 2^x, for |x| <= 1 / 2: relative error below 2e-7.
 POWERS_OF_2 = tuple(log(2) ** i / factorial(i) for i in range(6, -1, -1))
+# The polynomial of 2^x that is nearest for |x| <= 1 / 2: relative error below 8e-8.
+NEAREST_POWERS_OF_2 = (0.001327647196, 0.009675541503, 0.05550713275, 0.2402211972, 0.6931469671, 1.0)
 LOG2_E = 1.4426950408889634
 WHOLE = 1.5 * 2**23  # added to a small number it leaves a whole one in the low bits
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
@@ -71,7 +73,7 @@ def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
 
 def power_of_2(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """`(x)`: 2^x for x <= 0 (softmax): relative error below 3e-7, 2^-126 for x < -126. NaN stays NaN."""
-    polynomial = _polynomial(v, f32, POWERS_OF_2)
+    polynomial = _polynomial(v, f32, NEAREST_POWERS_OF_2)
 
     def run(x):
         x, whole = v.maximum(x, v.splat(f32, -126.0)), v.splat(f32, WHOLE)

@@ -17,7 +17,8 @@ from .softmax import NO_SINK
 
 MOST_TOKENS = 512  # of a text: with more, its keys and values would leave the L2 cache
 HEAD_MULTIPLE = 16  # the numbers of a head are a multiple of it
-WIDEST, MOST_ROWS = 32, 8  # keys and queries that any instruction set multiplies at once, at most
+WIDEST = 32  # keys that any instruction set multiplies at once, at most
+MOST_ROWS = 24  # queries whose scores are kept
 BLOCK = 48  # queries of a work item, where heads are too few for all threads
 
 
@@ -112,61 +113,102 @@ def _arranged(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def _panel(v: InstructionSet, rows: int) -> Any:
-    """`(text, q, q_stride, out, dim)`: attention of `rows` queries, `q_stride` bytes apart, as are those of `out`."""
-    f32, lanes, tiles = v.f32, v.LANES, v.FLOAT_TILES
-    width = tiles * lanes
-    power = power_of_2(v, f32, v.i32)
-    loads = v.unroll_map(tiles, lambda j, p: v.load(f32, p + 4 * lanes * j))
+def _keys(v: InstructionSet, rows: int) -> Any:
+    """`(text, key, q, q_stride, scores, peaks, dim)`: scores of `rows` queries for KEYS keys; their peaks grow."""
+    every, loads, starts = _products(v, rows)
+    tiles, line = v.FLOAT_TILES, 4 * v.LANES
+    store = v.unroll_map(tiles, lambda j, sums, y: v.store(y + line * j, v.tuple_get(sums, j)))
+    most = v.unroll_fold(tiles, lambda j, peak, sums: v.maximum(v.tuple_get(sums, j), peak))
+
+    def write(r, sums, y, stride, peaks):
+        peak = peaks + line * r
+        store(v.tuple_get(sums, r), y + r * stride)
+        v.store(peak, most(v.load(v.f32, peak), v.tuple_get(sums, r)))
+
+    write = v.unroll_map(rows, write)
+
+    def run(text, key, q, q_stride, scores, peaks, dim):
+        sums, at = starts(loads(text.start + 4 * key)), text.keys + 4 * key * dim
+        for i in range(dim):
+            sums = every(sums, loads(at), q + 4 * i, q_stride)
+            at += line * tiles
+        write(sums, scores + 4 * key, text.stride, peaks)
+
+    return v.jitable(run)
+
+
+def _values(v: InstructionSet, rows: int) -> Any:
+    """`(text, i, scores, factors, out, out_stride, dim)`: KEYS numbers from `i` on of `rows` results."""
+    every, loads, starts = _products(v, rows)
+    tiles, line = v.FLOAT_TILES, 4 * v.LANES
+    zeros = v.unroll_map(tiles, lambda j: v.zero(v.f32))
+    scaled = v.unroll_map(tiles, lambda j, sums, by, y: v.store(y + line * j, v.tuple_get(sums, j) * by))
+
+    def write(r, sums, y, stride, factors):
+        scaled(v.tuple_get(sums, r), v.load_splat(v.f32, factors + 4 * r), y + r * stride)
+
+    write = v.unroll_map(rows, write)
+
+    def run(text, i, scores, factors, out, out_stride, dim):
+        sums, at = starts(zeros()), text.values + 4 * i
+        for key in range(text.tokens):
+            sums = every(sums, loads(at), scores + 4 * key, text.stride)
+            at += 4 * dim
+        write(sums, out + 4 * i, out_stride, factors)
+
+    return v.jitable(run)
+
+
+def _products(v: InstructionSet, rows: int) -> tuple[Any, Any, Any]:
+    """`(sums, w, x, stride)` -> sums + products of a number of each row with the vectors `w`; `(p)` -> such vectors;
+    `(w)` -> sums of all rows that start from them."""
+    f32, tiles, line = v.f32, v.FLOAT_TILES, 4 * v.LANES
     times = v.unroll_map(tiles, lambda j, sums, w, x: v.fma(x, v.tuple_get(w, j), v.tuple_get(sums, j)))
     every = v.unroll_map(
         rows, lambda r, sums, w, x, stride: times(v.tuple_get(sums, r), w, v.load_splat(f32, x + r * stride))
     )
-    starts = v.unroll_map(rows, lambda r, start: start)
-    hidden = v.unroll_map(rows, lambda r, p: v.store(p + 4 * lanes * r, v.splat(f32, NO_SINK)))
-    store = v.unroll_map(tiles, lambda j, sums, y: v.store(y + 4 * lanes * j, v.tuple_get(sums, j)))
-    most = v.unroll_fold(tiles, lambda j, peak, sums: v.maximum(v.tuple_get(sums, j), peak))
-    scaled = v.unroll_map(tiles, lambda j, sums, by, y: v.store(y + 4 * lanes * j, v.tuple_get(sums, j) * by))
+    return every, v.unroll_map(tiles, lambda j, p: v.load(f32, p + line * j)), v.unroll_map(rows, lambda r, w: w)
 
-    def write_scores(r, sums, y, stride, peaks):
-        peak = peaks + 4 * lanes * r
-        store(v.tuple_get(sums, r), y + r * stride)
-        v.store(peak, most(v.load(f32, peak), v.tuple_get(sums, r)))
 
-    def write_out(r, sums, y, stride, factors):
-        scaled(v.tuple_get(sums, r), v.load_splat(f32, factors + 4 * r), y + r * stride)
+def _weights(v: InstructionSet) -> Any:
+    """`(row, count, peaks, factor)`: scores become weights; 1 / their sum is written to `factor`."""
+    f32, line, power = v.f32, 4 * v.LANES, power_of_2(v, v.f32, v.i32)
 
-    scores_out, values_out = v.unroll_map(rows, write_scores), v.unroll_map(rows, write_out)
-    zeros = v.unroll_map(tiles, lambda j: v.zero(f32))
-
-    def weights(r, text, count):
-        """Scores of row r become weights; 1 / their sum is kept."""
-        row = text.scores + text.stride * r
-        peak, total = v.splat(f32, v.reduce_max(v.load(f32, text.peaks + 4 * lanes * r))), v.zero(f32)
-        for i in range(0, 4 * count, 4 * lanes):
+    def run(row, count, peaks, factor):
+        peak, total = v.splat(f32, v.reduce_max(v.load(f32, peaks))), v.zero(f32)
+        for i in range(0, 4 * count, line):
             weight = power(v.load(f32, row + i) - peak)
             v.store(row + i, weight)
             total = total + weight
-        v.store(text.peaks + 4 * (lanes * rows + r), v.float32(1) / v.reduce_add(total))
+        v.store(factor, v.float32(1) / v.reduce_add(total))
 
-    weights = v.unroll_map(rows, weights)
+    return v.jitable(run)
 
-    def run(text, q, q_stride, out, dim):
-        count = -(-text.tokens // width) * width
-        hidden(text.peaks)
+
+def _block(v: InstructionSet, n: int) -> Any:
+    """`(text, q, stride, out, rows, dim)`: attention of at most MOST_ROWS and at least `n` queries, `n` at once.
+
+    The last of them are computed once more where their number is no multiple of `n`.
+    """
+    line, width = 4 * v.LANES, v.FLOAT_TILES * v.LANES
+    keys_of, values_of, weights = _keys(v, n), _values(v, n), _weights(v)
+
+    def run(text, q, stride, out, rows, dim):
+        count, factors = -(-text.tokens // width) * width, text.peaks + line * MOST_ROWS
+        for r in range(rows):
+            v.store(text.peaks + line * r, v.splat(v.f32, NO_SINK))
         for key in range(0, count, width):
-            sums, at = starts(loads(text.start + 4 * key)), text.keys + 4 * key * dim
-            for i in range(dim):
-                sums = every(sums, loads(at), q + 4 * i, q_stride)
-                at += 4 * width
-            scores_out(sums, text.scores + 4 * key, text.stride, text.peaks)
-        weights(text, count)
+            for first in range(0, rows, n):
+                r = min(first, rows - n)
+                scores, peaks = text.scores + text.stride * r, text.peaks + line * r
+                keys_of(text, key, q + stride * r, stride, scores, peaks, dim)
+        for r in range(rows):
+            weights(text.scores + text.stride * r, count, text.peaks + line * r, factors + 4 * r)
         for i in range(0, dim, width):
-            sums, at = starts(zeros()), text.values + 4 * i
-            for key in range(text.tokens):
-                sums = every(sums, loads(at), text.scores + 4 * key, text.stride)
-                at += 4 * dim
-            values_out(sums, out + 4 * i, q_stride, text.peaks + 4 * lanes * rows)
+            for first in range(0, rows, n):
+                r = min(first, rows - n)
+                scores = text.scores + text.stride * r
+                values_of(text, i, scores, factors + 4 * r, out + stride * r, stride, dim)
 
     return v.jitable(run)
 
@@ -175,19 +217,19 @@ def _panel(v: InstructionSet, rows: int) -> Any:
 def text_attention(v: InstructionSet) -> Any:
     """out = softmax(scale * q @ k.T) @ v of each text and head, see `Arguments`; texts lie one after the other."""
     most = v.FLOAT_TOKENS
-    arranged, several, one = _arranged(v), _panel(v, most), _panel(v, 1)
+    arranged, several, one = _arranged(v), _block(v, most), _block(v, 1)
 
     @v.jitable
     def attend(a, text, head, begin, end):
         stride = 4 * a.heads * a.head_dim
         at = stride * text.first + 4 * a.head_dim * head
-        q, out, rows = a.q + at, a.out + at, end - begin
-        for t in range(begin, end, most if rows >= most else 1):
+        for block in range(begin, end, MOST_ROWS):
+            t = max(min(block, end - most), begin)
+            rows, row = min(MOST_ROWS, end - t), at + stride * t
             if rows >= most:
-                row = stride * min(t, end - most)  # the last queries, some of them once more
-                several(text, q + row, stride, out + row, a.head_dim)
+                several(text, a.q + row, stride, a.out + row, rows, a.head_dim)
             else:
-                one(text, q + stride * t, stride, out + stride * t, a.head_dim)
+                one(text, a.q + row, stride, a.out + row, rows, a.head_dim)
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
