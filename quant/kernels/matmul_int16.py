@@ -21,6 +21,7 @@ from .q16_activations import BLOCK, GROUP, LINE, q16_bytes
 
 X86 = frozenset({"avx2", "avxvnni", "avx512"})  # where int16 are multiplied at half the rate of bytes, or faster
 STEPS = 8  # fours of weights that are multiplied between two jumps
+AHEAD = 6  # cache lines of the next weights that every few tokens ask for: all of them in a batch of 256
 MORE = -1  # in place of the address of biases: sums start from what is there
 
 
@@ -44,7 +45,7 @@ def matmul_int16(v: InstructionSet) -> Any:
     """
     v = set_for_int16(v)
     panels = in_panels(v, v.TOKENS, _by_sums(v)) if v.SUMS else in_panels(v, v.FLOAT_TOKENS, _by_pairs(v))
-    lanes, q16_stride, bytes_of = v.LANES, v.jitable(q16_bytes), v.jitable(int16_bytes)
+    q16_stride, bytes_of = v.jitable(q16_bytes), v.jitable(int16_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, y_stride, bias):
         count, band, x_stride = v.load_i64(tokens), v.take_work(counter, 1), q16_stride(k)
@@ -52,17 +53,9 @@ def matmul_int16(v: InstructionSet) -> Any:
             first, tiles = 4 * BAND * band, weights + bytes_of(BAND, k) * band
             for at in range(0, k, GROUP):
                 n, start = min(GROUP, k - at), MORE if at > 0 else bias + first if bias != 0 else 0
-                panels(
-                    count,
-                    n,
-                    tiles,
-                    bytes_of(lanes, n),
-                    x + at // GROUP * LINE,
-                    x_stride,
-                    start,
-                    y + first,
-                    4 * y_stride,
-                )
+                following = tiles + bytes_of(BAND, n) if at + n < k else weights + bytes_of(BAND, k) * (band + nth)
+                group = x + at // GROUP * LINE
+                panels(count, n, tiles, group, x_stride, start, y + first, 4 * y_stride, following)
                 tiles += bytes_of(BAND, n)
             band = v.take_work(counter, 1)
 
@@ -71,32 +64,38 @@ def matmul_int16(v: InstructionSet) -> Any:
 
 def _by_sums(v: InstructionSet) -> Callable[[int], Any]:
     """As `_by_pairs`, by products of sums: a tile after the other."""
-    i32, width = v.i32, 4 * v.LANES
+    i32, width, stride_of, fetch = v.i32, 4 * v.LANES, v.jitable(int16_bytes), _fetch(v)
 
     def panel_of(count: int) -> Any:
+        half = max(1, count // 2)
+        fetch_half = v.unroll_map(half, lambda t, x, stride: v.prefetch(x + t * stride))
         starts = v.unroll_map(count, lambda t, row, x, stride: row + v.load_splat(i32, x + t * stride))
         _, nothing, loads, stores = int16_sums(v, count, 1)
         steps, scaled = v.sums_dot(count, STEPS), int16_scaled(v, count, 1)
         wrapped = v.unroll_map(count, lambda t, totals: (v.tuple_get(totals, t),))
 
         @v.jitable
-        def one(n, tile, x, x_stride, bias, y, y_stride):
+        def one(n, tile, x, x_stride, bias, y, y_stride, next_x):
             scales, acts, found = tile + n // 2 * width, x + 2 * n, nothing()
             totals, at = starts(v.load(i32, scales + width), acts + 4, x_stride), x
             for _ in range(n // (4 * STEPS)):
+                fetch_half(next_x, x_stride)
                 totals = steps(totals, tile, at, x_stride)
                 tile += 2 * width * STEPS
                 at += 8 * STEPS
+                next_x += 8 * STEPS
             if bias < 0:
                 found = loads(y, y_stride)
             elif bias > 0:
                 found = loads(bias, 0)
             stores(y, scaled(found, wrapped(totals), acts, x_stride, scales, 0), y_stride)
 
-        def over_tiles(t, n, tiles, stride, x, x_stride, bias, y, y_stride):
-            x, y, step = x + t * x_stride, y + t * y_stride, width if bias > 0 else 0
+        def over_tiles(t, n, tiles, x, x_stride, bias, y, y_stride, following):
+            x, y, step, stride = x + t * x_stride, y + t * y_stride, width if bias > 0 else 0, stride_of(v.LANES, n)
+            fetch(following, t // count)
             for i in range(BAND // v.LANES):
-                one(n, tiles + stride * i, x, x_stride, bias + step * i, y + width * i, y_stride)
+                next_x = x + x_stride * (count + i * half)  # the activations of the next few tokens, in halves
+                one(n, tiles + stride * i, x, x_stride, bias + step * i, y + width * i, y_stride, next_x)
 
         return over_tiles
 
@@ -104,23 +103,34 @@ def _by_sums(v: InstructionSet) -> Callable[[int], Any]:
 
 
 def _by_pairs(v: InstructionSet) -> Callable[[int], Any]:
-    """`(t, n, tiles, stride, x, x_stride, bias, y, y_stride)`: a group of `n` weights of BAND rows by some tokens.
+    """`(t, n, tiles, x, x_stride, bias, y, y_stride, following)`: a group of `n` weights of BAND rows by some tokens.
 
-    Tiles are `stride` bytes apart. `bias` 0 is none, MORE what y holds.
+    `bias` 0 is none, MORE what y holds. `following` are the weights that are multiplied next.
     """
-    lanes, most = v.LANES, v.FLOAT_TILES
+    lanes, most, stride_of, fetch = v.LANES, v.FLOAT_TILES, v.jitable(int16_bytes), _fetch(v)
 
     def panel_of(count: int) -> Any:
         several = _panel(v, count, most)
 
-        def over_tiles(t, n, tiles, stride, x, x_stride, bias, y, y_stride):
-            x, y, width = x + t * x_stride, y + t * y_stride, 4 * lanes if bias > 0 else 0
+        def over_tiles(t, n, tiles, x, x_stride, bias, y, y_stride, following):
+            x, y, width, stride = x + t * x_stride, y + t * y_stride, 4 * lanes if bias > 0 else 0, stride_of(lanes, n)
+            fetch(following, t // count)
             for i in range(0, BAND // lanes, most):
                 several(n, tiles + stride * i, stride, x, x_stride, bias + width * i, y + 4 * lanes * i, y_stride)
 
         return over_tiles
 
     return panel_of
+
+
+def _fetch(v: InstructionSet) -> Any:
+    """`(weights, part)`: ask for the cache lines of one part of the weights that are multiplied next."""
+
+    def run(weights, part):
+        for line in range(AHEAD * part, AHEAD * part + AHEAD):
+            v.prefetch(weights + 64 * line)
+
+    return v.jitable(run)
 
 
 class Int16Sums(NamedTuple):
