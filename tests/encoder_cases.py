@@ -109,6 +109,7 @@ UMT5 = FLAN | {"model_type": "umt5"}
 # name of the case -> (class of transformers, settings); the result depends on the class: states, scores, or logits
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "bert": ("BertModel", BERT),
+    "bert-heads-of-16": ("BertModel", BERT | {"num_attention_heads": 2}),  # their attention needs no cache
     "bert-classifier": ("BertForSequenceClassification", BERT | LABELS),
     "bert-masked": ("BertForMaskedLM", BERT),
     "roberta": ("RobertaModel", {"model_type": "roberta", **ROBERTA}),

@@ -21,6 +21,7 @@ from llmlocal.ops.attention import (
 from llmlocal.ops.attention_chunk import CHUNK
 from llmlocal.ops.kv.kv_type import padded
 from llmlocal.ops.relative_scores import part_scores, relative_scores, relative_scores_reference
+from llmlocal.ops.text_attention import scratch_bytes, text_attention
 from llmlocal.quant.kernels.q8_activations import q8_reference
 from llmlocal.runtime.batch import Batch
 
@@ -71,6 +72,62 @@ def test_attention_without_a_mask_over_packed_texts(lengths: tuple[int, ...], is
         keys.fill(positions)
         got = cache.attend(q, keys.last, bases, isa, 2, first=keys.first)
         assert nmse(got, np.concatenate(want)) <= 1e-10
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_attention_within_texts(isa: str) -> None:
+    """A text's result depends neither on what else is in the batch nor on the number of threads."""
+    lengths, heads, kv_heads, dim = (1, 33, 300, 2, 64, 7), 6, 2, 48
+    texts = [sequence(n, heads, kv_heads, dim, seed=n) for n in lengths]
+    want = [attention_reference(wide(q), wide(k), wide(v), causal=False) for q, k, v in texts]
+    alone = [within_texts([text], isa, 1) for text in texts]
+    for got, right in zip(alone, want, strict=True):
+        assert nmse(got, right) <= 1e-10
+    for threads in (2, 5):  # whole texts, and parts of them
+        np.testing.assert_array_equal(within_texts(texts, isa, threads), np.concatenate(alone))
+    texts[2][1][7], texts[4][2][5] = np.nan, np.nan
+    got = np.split(within_texts(texts, isa, 2), np.cumsum(lengths)[:-1])
+    for i, rows in enumerate(got):
+        assert np.isnan(rows).any() == (i in (2, 4)) and (i in (2, 4) or np.array_equal(rows, alone[i]))
+
+
+def test_attention_within_texts_of_large_scores() -> None:
+    """Scores far apart, all far below 0 and all far above: the greatest decides."""
+    q, k, v = sequence(40, 2, 2, 16)
+    for shift in (-1e3, 1e3):
+        q[..., 0], k[..., 0] = 10, shift
+        want = attention_reference(wide(q), wide(k), wide(v), causal=False)
+        assert nmse(within_texts([(q, k, v)], BEST, 1), want) <= 1e-6
+
+
+def within_texts(texts: list[tuple[Array, Array, Array]], isa: str, threads: int) -> Array:
+    """Attention of texts in one batch without a cache; memory behind what is read is NaN."""
+    q, k, v = (np.concatenate(parts) for parts in zip(*texts, strict=True))
+    heads, kv_heads, dim, most = q.shape[1], k.shape[1], q.shape[2], max(len(text[0]) for text in texts)
+    behind, each = np.full((40, kv_heads, dim), np.nan, np.float32), scratch_bytes(most, dim)
+    lengths = [len(text[0]) for text in texts]
+    work: dict[str, Any] = {"out": np.full((len(q) + 1, heads, dim), 9, np.float32)}
+    work["scratch"] = np.full(each * threads + 64, 0x5A, np.uint8)
+    run(
+        text_attention,
+        isa,
+        threads,
+        tokens=number(len(q)),
+        last_positions=np.repeat(np.array(lengths) - 1, lengths),
+        q=q,
+        k=np.concatenate([k, behind]),
+        v=np.concatenate([v, behind]),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=dim,
+        scale=dim**-0.5,
+        scratch_bytes=each,
+        most=most,
+        **work,
+    )
+    assert (work["out"][-1] == 9).all() and (work["scratch"][-64:] == 0x5A).all()
+    got: Array = work["out"][:-1]
+    return got
 
 
 def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:

@@ -21,7 +21,13 @@ SIZES: dict[str, Any] = {"n_ctx": 40, "n_threads": 1, "rows": 128}
 
 @pytest.mark.parametrize(
     ("case", "type", "scores"),
-    [("bert", "F32", False), ("bert", "F16", False), ("deberta-v2", "F32", True), ("xlnet", "F32", True)],
+    [
+        ("bert", "F32", False),
+        ("bert-heads-of-16", "F32", False),
+        ("bert", "F16", False),
+        ("deberta-v2", "F32", True),
+        ("xlnet", "F32", True),
+    ],
 )
 def test_prediction_is_what_an_encoder_takes(case: str, type: str, scores: bool, tmp_path: Path) -> None:
     """Scores by distance, which are larger than all else, among it, and the copy of weights of 8 to 16 bits."""

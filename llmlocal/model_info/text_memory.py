@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..models import numbers
 from ..ops.kv import find
 from ..ops.kv.kv_type import padded
+from ..ops.text_attention import takes
 from ..quant.jit.cpu import target
 from ..quant.kernels.q16_activations import q16_bytes
 from ..runtime.packed_texts import CACHE_TYPE, batch_cells, batch_rows, int16_copy_bytes
@@ -25,6 +26,8 @@ def text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_c
     """
     kind, rows = find(CACHE_TYPE), batch_rows(n_ctx)
     shapes = {(n, k, v) for n, k, v, _ in cached_layers(metadata)}  # layers of one shape share their cells
+    if not uses_cells(metadata, n_ctx):
+        shapes = set()
     cache = batch_cells(n_ctx) * sum(n * (kind.cell_bytes(k) + kind.cell_bytes(v)) for n, k, v in shapes)
     scratch = rows * activation_bytes(metadata) + relative_scores(metadata, n_ctx)
     if copied := int16_copy_bytes(tensors, target().isa):
@@ -37,6 +40,16 @@ def text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_c
 def reads_texts(metadata: Mapping[str, Any]) -> bool:
     """Whether a file holds an encoder, which reads whole texts alone."""
     return stored(metadata, "attention.causal") is False
+
+
+def uses_cells(metadata: Mapping[str, Any], n_ctx: int) -> bool:
+    """Whether attention keeps the keys and values of texts of `n_ctx` tokens: not that of an encoder's short texts,
+    whose tokens all attend to one another, without biases."""
+    stated = numbers(str(metadata.get("general.architecture")))
+    biased = "DISTANCE_TABLES" in stated or "STEEPEST" in stated
+    limited = (arch_value(metadata, f"attention.{name}") for name in ("sliding_window", "relative_buckets_count"))
+    plain = reads_texts(metadata) and not biased and not any(limited)
+    return not (plain and takes(n_ctx, *head_sizes(metadata)))
 
 
 def relative_scores(metadata: Mapping[str, Any], n_ctx: int) -> int:

@@ -17,7 +17,7 @@ from . import ENCODER
 from .modern_bert import mlp as fused_mlp
 
 KIND = ENCODER
-STEEPEST = 8.0  # of the linear biases, as llama.cpp has it; files do not say it
+STEEPEST = 8  # of the linear biases, as llama.cpp has it; files do not say it
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
