@@ -26,10 +26,13 @@ def text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_c
     """
     kind, rows = find(CACHE_TYPE), batch_rows(n_ctx)
     shapes = {(n, k, v) for n, k, v, _ in cached_layers(metadata)}  # layers of one shape share their cells
-    if not uses_cells(metadata, n_ctx):
-        shapes = set()
+    cells = uses_cells(metadata, n_ctx)
+    if not cells:
+        shapes.clear()
     cache = batch_cells(n_ctx) * sum(n * (kind.cell_bytes(k) + kind.cell_bytes(v)) for n, k, v in shapes)
     scratch = rows * activation_bytes(metadata) + relative_scores(metadata, n_ctx)
+    if not cells:  # queries, keys and values are there until attention is done
+        scratch += SINGLE * rows * (arch_value(metadata, "attention.head_count") or 0) * head_sizes(metadata)[1]
     if copied := int16_copy_bytes(tensors, target().isa):
         widths = (arch_value(metadata, f"{name}_length") or 0 for name in ("embedding", "feed_forward"))
         scratch += copied + rows * sum(q16_bytes(width) for width in widths)

@@ -24,6 +24,7 @@ GROUP, BLOCK = 384, 32  # values that share a scale; their number is a multiple 
 LINE = 2 * GROUP + 8
 WIDEST = 16383  # the sum of two has 16 bits
 LENGTH = 46330  # rounding adds 10 at most, and the square of that is less than 2^31
+SMALL, LARGE = 1e-15, 1e15  # between which squares of what is greatest fit a float32, and their sum
 LEAST = 1e-30  # what is nowhere greater is taken for zeros
 
 
@@ -75,11 +76,15 @@ def quantize_q16(v: InstructionSet) -> Any:
 
     @v.jitable
     def quantize_group(p, q, n):
-        sizes = v.zero(i32x32)  # sizes of floats are ordered as their bits
+        sizes, squares = v.zero(i32x32), v.zero(f32x32)  # sizes of floats are ordered as their bits
         for i in range(0, n, BLOCK):
-            sizes = v.maximum(sizes, v.bitcast(i32x32, v.load(f32x32, p + 4 * i)) & 0x7FFFFFFF)
+            part = v.load(f32x32, p + 4 * i)
+            sizes, squares = v.maximum(sizes, v.bitcast(i32x32, part) & 0x7FFFFFFF), v.fma(part, part, squares)
         most = v.as_f32(v.reduce_max(sizes))
-        scale = most if most <= LEAST else scale_of(p, n, most)
+        if most > SMALL and most < LARGE:
+            scale = max(v.sqrt(v.reduce_add(squares)) * float32(1 / LENGTH), most * float32(1 / WIDEST))
+        else:
+            scale = most if most <= LEAST else scale_of(p, n, most)
         inverse = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale)
         neighbours = v.zero(i32x16)
         for i in range(0, n, BLOCK):
