@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fed_stdin import feed
 from hf_folders import CASES as FOLDERS
 from hf_folders import write_folder
 from vector_models import ids
@@ -164,6 +165,22 @@ def test_masked_words(said: Said, masked: Path) -> None:
     assert 0 < places[0][2]["probability"] <= places[0][0]["probability"] < 1
     assert len(said("fill", masked, "the [MASK]")[1].splitlines()) == 5
     assert said("fill", masked, "the cat")[0] == 2
+
+
+@pytest.mark.parametrize("words", [[], ["-"]])
+def test_a_text_with_gaps_comes_from_stdin(
+    said: Said, masked: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = said("fill", masked, "the [MASK]", "--json", "-q")
+    feed(monkeypatch, b"the [MASK]\r\n")
+    assert said("fill", masked, *words, "--json", "-q") == want
+    feed(monkeypatch, b"the cat")  # not read beside an argument
+    assert said("fill", masked, "the [MASK]", "--json", "-q") == want
+
+
+def test_a_text_of_several_lines_is_one_line_of_the_result(said: Said, reranker: Path) -> None:
+    code, out, _ = said("rerank", reranker, "a cat", "the\ndog\r\ncat")
+    assert code == 0 and out.count("\n") == 1 and out.endswith("  the dog cat\n")
 
 
 def test_what_fills_no_gaps(said: Said, bert: Path, story: Path) -> None:

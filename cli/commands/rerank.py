@@ -38,5 +38,5 @@ def rerank(
             screen.progress("text", len(scores), len(kept))
         screen.clear()
         if reranker.cut:
-            screen.notes([f"{cut_texts(reranker.cut)} to fit the {reranker.encoder.n_ctx} tokens of the model"])
+            screen.notes([f"{cut_texts(reranker.cut)} to fit the {reranker.limit} tokens of the model"])
         terminal.lines(ranked(model, query, kept, scores, top, as_json=report.as_json))

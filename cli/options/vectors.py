@@ -19,7 +19,10 @@ Split = Annotated[
 ]
 Query = Annotated[str, positional("QUERY", "What the texts should answer.")]
 Top = Annotated[int | None, parameter("--top K", "Print only the K best. Default: all.", min=1)]
-MaskedText = Annotated[str, positional("TEXT", "A text with one or more gaps, written [MASK].")]
+MaskedText = Annotated[
+    str | None,
+    positional("TEXT", "A text with one or more gaps, written [MASK]; - reads it from stdin. Default: stdin."),
+]
 TopWords = Annotated[int, parameter("--top K", "How many words to print for each gap.", min=1)]
 
 

@@ -11,7 +11,7 @@ from .model import to_json
 def ranked(
     model: Path, query: str, texts: Sequence[bytes], scores: Sequence[float], top: int | None, *, as_json: bool
 ) -> Iterator[str]:
-    """Lines for the `top` best texts: score and text, or one JSON object for all of them."""
+    """Lines for the `top` best texts: score and text on one line, or one JSON object for all of them."""
     order = sorted(range(len(texts)), key=lambda i: (-scores[i], i))[:top]
     shown = [(i, scores[i], texts[i].decode("utf-8", "replace")) for i in order]
     if as_json:
@@ -19,4 +19,4 @@ def ranked(
         yield to_json(model=str(model), query=query, results=results)
         return
     for _, score, text in shown:
-        yield f"{score:9.4f}  {text}"
+        yield f"{score:9.4f}  {' '.join(text.splitlines())}"

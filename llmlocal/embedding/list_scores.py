@@ -38,7 +38,7 @@ def reads_lists(gguf: GGUFFile) -> bool:
 
 
 class ListScores:
-    """Scores by an open model; `cut` counts the texts that were cut."""
+    """Scores by an open model; `cut` counts the texts that were cut, `limit` is the most tokens of a text."""
 
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, encoder: Encoder) -> None:
         """Raises BadFileError for metadata or a vocabulary that is not that of such a model."""
@@ -47,6 +47,7 @@ class ListScores:
         self._prompt = ListPrompt(tokenizer, str(gguf.path))
         self._longest_query = c.integer("rerank.query_length", 1, 1 << 31, LONGEST_QUERY)
         self._longest = c.integer("rerank.document_length", 1, 1 << 31, LONGEST_DOCUMENT)
+        self.limit = min(self._longest, encoder.n_ctx)
 
     def scores(self, query: bytes, documents: Sequence[bytes], *, truncate: bool) -> Iterator[list[float]]:
         """Scores (-1 to 1) of all documents in one list, after an empty one for each block that has been read.
@@ -56,6 +57,7 @@ class ListScores:
         asked = self._fitted(_decoded(query), "the query", self._longest_query, truncate)
         fixed = len(self._prompt.encode(asked.text, [])[0]) + SPARE
         most = min(self._longest, self._encoder.n_ctx - fixed - self._prompt.document_tokens("", MOST_DOCUMENTS))
+        self.limit = most
         if most < 1:
             said = f"the query is {fixed} tokens with what stands around it, the model reads {self._encoder.n_ctx}"
             raise PromptTooLongError(f"{said} with a text", "shorten the query")

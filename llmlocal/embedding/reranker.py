@@ -67,6 +67,11 @@ class Reranker(TextModel):
             raise
         return cls(gguf, tokenizer, encoder, prompt)
 
+    @property
+    def limit(self) -> int:
+        """Tokens of a pair at most, or of a text where many are read at once."""
+        return self._lists.limit if self._lists else self.encoder.n_ctx
+
     def scores(self, query: bytes, texts: Iterable[bytes], *, truncate: bool = False) -> Iterator[list[float]]:
         """Scores of all texts in their order, in groups; the higher, the better a text answers the query.
 
