@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoder import Encoder
-from ..errors import PromptTooLongError
+from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile
 from ..layers.metadata import Config
 from ..tokenizer import Tokenizer
-from .list_prompt import ListPrompt
+from .list_prompt import QUERY_TOKEN, ListPrompt
 
 MOST_DOCUMENTS = 125  # of a block
 LONGEST_QUERY, LONGEST_DOCUMENT = 512, 2048  # tokens, where a file does not say
@@ -35,6 +35,13 @@ class Document(NamedTuple):
 def reads_lists(gguf: GGUFFile) -> bool:
     """Whether a reranker compares vectors that two layers make of its states, of all documents at once."""
     return {"dense_2.weight", "dense_3.weight"} <= gguf.tensors.keys()
+
+
+def check_projector(gguf: GGUFFile, tokenizer: Tokenizer) -> None:
+    """Raises UsageError for a reranker of lists without these layers, as its authors' GGUF files are."""
+    if QUERY_TOKEN in tokenizer.vocab.ids and not reads_lists(gguf):
+        said = f"{gguf.path} lacks the projector of Jina Reranker, which is published in a file of its own"
+        raise UsageError(said, "convert the folder of the model instead: llmlocal convert FOLDER OUT")
 
 
 class ListScores:

@@ -15,7 +15,7 @@ from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .embedder import text_limit
 from .heads import classifier, ranking_vectors
-from .list_scores import MOST_DOCUMENTS, ListScores, reads_lists
+from .list_scores import MOST_DOCUMENTS, ListScores, check_projector, reads_lists
 from .rank_prompt import RankPrompt, probability_of_yes, says_yes_or_no
 from .settings import EmbeddingSettings, rank_pooling
 from .text_model import TextModel, grouped
@@ -47,6 +47,7 @@ class Reranker(TextModel):
         gguf = open_gguf(path)
         try:
             settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
+            check_projector(gguf, tokenizer)
             pooling, longest = rank_pooling(gguf), text_limit(gguf, settings, n_ctx)
             if not force:
                 check_text_memory(gguf.metadata, gguf.tensors, longest)
