@@ -16,7 +16,7 @@ from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from ..simd.stretches import counters_at, next_piece
 from .groups.group_records import GROUP_TOKENS, GroupRecords
-from .panels import BAND, PASS_TOKENS, in_panels, set_for_tiles
+from .panels import BAND, PASS_TOKENS, SUM_BYTES, TILE_BYTES, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ROW_DRAWS, MAX_ROWS = 8, 256  # of a single token: how often, and rows at most; 
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
 TILED_TOKENS = GROUP_TOKENS  # in batches of at least so many, every set multiplies every format in one way
 ANY_NUMBER = 1 << 30
-SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
+SCRATCH_BYTES = TILE_BYTES + SUM_BYTES  # of each thread
 
 
 def matmul(fmt: type[Format], *, interleaved: bool = False, groups: GroupRecords | None = None) -> Kernel:

@@ -11,6 +11,8 @@ from ..simd.instruction_set import InstructionSet
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
 GROUP = 256  # weights of a row with one scale, where that is made for many tokens (see `gemm_groups`)
 PASS_TOKENS = 64  # tokens that run over all rows taken at once before the next do
+TILE_BYTES = 3 << 16  # of a thread's scratch memory: unpacked weights of the rows taken at once
+SUM_BYTES = 1 << 18  # behind them: float32 sums of those rows, 128 by 512 tokens
 
 
 def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[..., Any]], least: int = 1) -> Any:

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 from ...blocks.parts import IntegerParts
 from ...format import Format
 from ...simd.instruction_set import InstructionSet
-from ..panels import BAND, GROUP, PASS_TOKENS, in_panels
+from ..panels import BAND, GROUP, PASS_TOKENS, SUM_BYTES, TILE_BYTES, in_panels
 from ..q8_activations import BLOCK
-
-DEPTH = 512  # weights of a row that are unpacked at once
 
 
 class GroupProducts(NamedTuple):
@@ -70,59 +68,69 @@ def inverse_factor(v: InstructionSet, most: int) -> Any:
 def tiles_dot(v: InstructionSet, fmt: type[Format], unpack_rows: Any, products: GroupProducts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    `unpack_rows` as `gemm_integer.batch_dot` takes it. Strides are in bytes.
+    `unpack_rows` as `gemm_integer.batch_dot` takes it. Strides are in bytes. Sums lie together until the last group,
+    unless they are too many: where rows of y are a power of two apart, they would meet in few cache sets.
     """
-    block, nbytes, lanes, size = fmt.block, fmt.nbytes, v.LANES, products.size
-    unpack, widen, band, groups = v.jitable(unpack_rows), products.widen, BAND // v.LANES, DEPTH // GROUP
-    panels, line_bytes = _panels(v, products), products.line
+    block, nbytes, lanes, size, band = fmt.block, fmt.nbytes, v.LANES, products.size, BAND // v.LANES
+    unpack, widen, panels, write = v.jitable(unpack_rows), products.widen, _panels(v, products), _write(v)
+    line_bytes = products.line
 
     @v.jitable
-    def fill(rows, row_bytes, first, depth, tile, spare, ahead):
-        for at in range(0, depth, GROUP):
-            some = min(GROUP, depth - at)
-            unpack(rows, row_bytes, (first + at) // block, some // block, spare, ahead + at // block * nbytes)
-            widen(spare, some // BLOCK, tile + size * (at // GROUP))
+    def fill(weights, row_bytes, at, depth, tiles, target):
+        spare = target + size * tiles
+        for n in range(tiles):
+            rows = weights + lanes * row_bytes * n
+            ahead = rows + lanes * row_bytes + at // block * nbytes
+            if n + 1 == tiles:
+                ahead = weights + (at + depth) // block * nbytes
+            unpack(rows, row_bytes, at // block, depth // block, spare, ahead)
+            widen(spare, depth // BLOCK, target + size * n)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        next_y = y_stride if tokens > PASS_TOKENS else 0
-        for at in range(0, k, DEPTH):
-            depth = min(DEPTH, k - at)
-            for n in range(tiles):
-                rows = weights + lanes * row_bytes * n
-                ahead = rows + lanes * row_bytes + at // block * nbytes
-                if n + 1 == tiles:
-                    ahead = weights + (at + depth) // block * nbytes
-                fill(rows, row_bytes, at, depth, scratch + size * groups * n, scratch + size * groups * tiles, ahead)
+        sums, stride, next_band = y, y_stride, 4 * lanes * band
+        together = 4 * lanes * tiles * tokens <= SUM_BYTES
+        if together:
+            sums, stride, next_band = scratch + TILE_BYTES, 4 * lanes * band, 4 * lanes * band * tokens
+        for at in range(0, k, GROUP):
+            depth = min(GROUP, k - at)
+            fill(weights, row_bytes, at, depth, tiles, scratch)
             line = x + at // GROUP * line_bytes
             for t in range(0, tokens, PASS_TOKENS):
+                few, first = min(PASS_TOKENS, tokens - t), line + t * x_stride
                 for n in range(0, tiles, band):
-                    few, some, out = min(PASS_TOKENS, tokens - t), min(band, tiles - n), y + t * y_stride
-                    tile, first = scratch + size * groups * n, out + 4 * lanes * n
-                    panels(few, line + t * x_stride, x_stride, depth, first, y_stride, next_y, at, some, tile)
+                    out, tile = sums + t * stride + n // band * next_band, scratch + size * n
+                    panels(few, first, x_stride, depth, out, stride, at > 0, min(band, tiles - n), tile)
+        if together:
+            write(sums, tokens, tiles, y, y_stride)
 
     return v.jitable(dot_tiles)
 
 
-def _panels(v: InstructionSet, products: GroupProducts) -> Any:
-    """`(tokens, x, x_stride, depth, y, y_stride, next_y, at, tiles, scratch)`: a few tiles by tokens.
+def _write(v: InstructionSet) -> Any:
+    """`(sums, tokens, tiles, y, y_stride)`: the sums of all tokens, band by band of rows, to rows of y."""
+    f32, lanes, band = v.f32, v.LANES, BAND // v.LANES
 
-    `next_y` is y_stride where the sums of the tokens behind a panel's are to be asked for, else 0.
-    """
-    lanes, size, line, groups = v.LANES, products.size, products.line, DEPTH // GROUP
+    def run(sums, tokens, tiles, y, y_stride):
+        for n in range(0, tiles, band):
+            for t in range(tokens):
+                for i in range(min(band, tiles - n)):
+                    v.store(y + t * y_stride + 4 * lanes * (n + i), v.load(f32, sums + 4 * lanes * i))
+                sums += 4 * lanes * band
+
+    return v.jitable(run)
+
+
+def _panels(v: InstructionSet, products: GroupProducts) -> Any:
+    """`(tokens, x, x_stride, depth, y, y_stride, more, tiles, scratch)`: a group of a few tiles by tokens."""
+    lanes, size = v.LANES, products.size
 
     def panel_of(count: int) -> Any:
         group = _group(v, products, count)
-        fetch_next = v.unroll_map(count, lambda t, y, stride: v.prefetch(y + t * stride))
 
-        def over_tiles(t, x, x_stride, depth, y, y_stride, next_y, at, tiles, scratch):
+        def over_tiles(t, x, x_stride, depth, y, y_stride, more, tiles, scratch):
             first, y = x + t * x_stride, y + t * y_stride
             for n in range(tiles):
-                out, tile = y + 4 * lanes * n, scratch + size * groups * n
-                if next_y > 0:
-                    fetch_next(out + count * next_y, y_stride)
-                for g in range(0, depth, GROUP):
-                    more, some = at + g > 0, min(GROUP, depth - g)
-                    group(tile + size * (g // GROUP), some, first + g // GROUP * line, x_stride, out, y_stride, more)
+                group(scratch + size * n, depth, first, x_stride, y + 4 * lanes * n, y_stride, more)
 
         return over_tiles
 
