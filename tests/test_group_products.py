@@ -22,7 +22,7 @@ from llmlocal.quant.kernels.groups.q8k_activations import SCALE as Q8K_SCALE
 from llmlocal.quant.kernels.groups.winograd_activations import CORRECTION, LINE, MOST, SCALE, winograd_reference
 from llmlocal.quant.kernels.interleave import MOST_LANES
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, TILED_TOKENS, matmul, matmul_reference, same_bits
-from llmlocal.quant.kernels.panels import GROUP, PASS_TOKENS
+from llmlocal.quant.kernels.panels import GROUP, PASS_TOKENS, SUM_BYTES
 from llmlocal.quant.kernels.q8_activations import q8_bytes
 
 Array = NDArray[Any]
@@ -94,6 +94,17 @@ def test_products_equal_numpy(fmt: type[Format], form: bool) -> None:
         for tokens in (GROUP_TOKENS, GROUP_TOKENS + 3):
             some = multiply(fmt, data[:MOST_LANES], acts[:tokens], k, form)
             assert np.array_equal(some, whole[:tokens, :MOST_LANES])
+
+
+@pytest.mark.parametrize("fmt", RECORDS)
+def test_more_tokens_than_sums_have_room_for(fmt: type[Format]) -> None:
+    """Their sums lie in y; they are those of fewer tokens, bit by bit."""
+    p, rows = product(fmt, 3 * GROUP), 64
+    acts = records_of(fmt, p.x[:GROUP_TOKENS])
+    room = SUM_BYTES // (4 * rows)
+    few, last = multiply(fmt, p.data[:rows], acts, p.k, True), room % GROUP_TOKENS + 1
+    many = multiply(fmt, p.data[:rows], np.resize(acts, (room + last, acts.shape[1])), p.k, True)
+    assert np.array_equal(many, np.resize(few, many.shape))
 
 
 @pytest.mark.parametrize("fmt", RECORDS)
