@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch
-from .buffers import aligned
+from .buffers import CACHE_LINE, aligned, large_pages
 from .program import KernelCall, Program
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ class Graph:
     def finish(self) -> Program:
         """Assign memory to all values, and build the program; kernels that are not compiled yet are compiled now."""
         self._scratch.nbytes = self._scratch_bytes * self.threads
-        buffers = list(self._plan())
-        return Program.of(self._calls(), buffers)
+        memory = self._plan()
+        return Program.of(self._calls(), [memory])
 
     def _calls(self) -> Iterator[KernelCall]:
         stages = [op.stage for op in self._operations[1:]] + [-1]
@@ -153,23 +153,39 @@ class Graph:
                 ahead = weights, weights + count * row_bytes
         return ranges[::-1]
 
-    def _plan(self) -> Iterator[NDArray[np.uint8]]:
-        """Assign memory to every value; memory of a value last read in a stage is free from the next stage on."""
+    def _plan(self) -> NDArray[np.uint8]:
+        """Assign memory to every value; memory of a value last read in a stage is free from the next stage on.
+
+        All of it lies together, so that the system may give it large pages.
+        """
         last_stage = {v: op.stage for op in self._operations for v in op.values()}
         last_stage[self._scratch] = self._stage
-        free: list[NDArray[np.uint8]] = []
-        used: dict[Value, NDArray[np.uint8]] = {}
+        free: list[_Buffer] = []
+        used: dict[Value, _Buffer] = {}
+        placed: dict[Value, _Buffer] = {}
+        total = 0
         for op in self._operations:
             for v in [v for v in used if last_stage[v] < op.stage]:
                 free.append(used.pop(v))
             for v in op.values():
-                if v.address:
+                if v.address or v in placed:
                     continue
                 fitting = [b for b in free if b.nbytes >= v.nbytes]
                 if fitting:
                     chosen = min(fitting, key=lambda b: b.nbytes)
-                    free = [b for b in free if b is not chosen]
+                    free.remove(chosen)
                 else:
-                    chosen = aligned(v.nbytes)
-                    yield chosen
-                v.address, used[v] = chosen.ctypes.data, chosen
+                    chosen = _Buffer(total, v.nbytes)
+                    total += -(-v.nbytes // CACHE_LINE) * CACHE_LINE
+                placed[v] = used[v] = chosen
+        memory = large_pages(total)
+        for v, buffer in placed.items():
+            v.address = memory.ctypes.data + buffer.start
+        return memory
+
+
+class _Buffer(NamedTuple):
+    """Where in a program's memory values lie, one after the other."""
+
+    start: int
+    nbytes: int
