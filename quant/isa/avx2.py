@@ -28,6 +28,7 @@ FEW_TOKENS = few_tokens.FEW_TOKENS["avx2"]
 SUMS = True
 PAIRS = True
 REGISTER_TOKENS = 16
+STORED_SUMS = 4  # of two registers each: with as many sums of products, all 16
 PROOF = "vpmaddubsw"
 
 

@@ -30,6 +30,7 @@ SUMS = False
 PAIRS = False
 PAIR_TOKENS = 0
 REGISTER_TOKENS = 16
+STORED_SUMS = 0
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle(64)
 pairs_dot, sums_dot, scaled_dot = avx2.pairs_dot, avx2.sums_dot, avx2.scaled_dot  # not used here
 dot4 = vnni.dot4

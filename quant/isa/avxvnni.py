@@ -9,6 +9,7 @@ from .lanes8 import of_vectors
 PROOF = "vpdpbusd"
 TILES = ""
 REGISTER_TOKENS = 16
+STORED_SUMS = 0
 FLIP_SIGNED = True
 SUMS = False
 PAIRS = False

@@ -19,6 +19,7 @@ SUMS = False
 PAIRS = False
 PAIR_TOKENS = 0
 REGISTER_TOKENS = 16
+STORED_SUMS = 0
 
 
 def pairs_dot(tokens: int, n: int, weight: Any) -> Any:

@@ -9,7 +9,7 @@ from ..blocks.parts import IntegerParts, prepared
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .pair_rows import pair_rows
-from .panel_products import offset_shift, offset_times, panel_group, panel_group_of_two, panel_minima
+from .panel_products import offset_shift, offset_times, panel_group, panel_minima
 from .panels import BAND, PASS_TOKENS, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
 from .unpack_by_rows import unpack_by_rows, without_spare
@@ -320,8 +320,8 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) ->
     The next sums are asked for: where rows of y are a power of two apart, no cache keeps them.
     """
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
-    vector, group_of = 4 * v.LANES, panel_group_of_two if parts.scales == 2 else panel_group
-    group = group_of(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
+    vector = 4 * v.LANES
+    products, add = panel_group(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
     fetch_next = v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + t * stride))
@@ -331,7 +331,8 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) ->
             fetch_next(y + tokens * next_y, y_stride)
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
-            sums = minima(group(sums, tile, tile + scales, x, x_stride), tile, x, x_stride)
+            found = products(tile, x, x_stride)
+            sums = minima(add(sums, found, tile + scales, x, x_stride), tile, x, x_stride)
             tile += size
             x += LINE
         stores(sums, y, y_stride)

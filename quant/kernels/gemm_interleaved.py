@@ -11,7 +11,7 @@ from .gemm_integer import batch_dot
 from .groups import gemm_groups
 from .groups.group_records import GROUP_TOKENS, GroupRecords
 from .interleave import tile_intrinsics, unpack_of
-from .panel_products import panel_group, panel_group_of_two, panel_minima
+from .panel_products import panel_group, panel_minima
 from .panels import in_panels, panel_sums
 from .q8_activations import BLOCK, LINE
 
@@ -22,7 +22,9 @@ WITH_TWO_MINIMA = 4  # tokens in registers at most, where each panel would write
 def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: int) -> Any:
     """`(tile, k, x, x_stride, y, y_stride, scratch)`: y (tokens, LANES) = the tile of LANES rows by Q8 records.
 
-    Weights stay in registers; the scales of a block go through `scratch`. Strides are in bytes.
+    Weights stay in registers; the scales of a block go through `scratch`. Where there are too few registers for sums
+    beside products (`STORED_SUMS`), sums lie behind the scales, and both are touched after the products. Strides are in
+    bytes.
     """
     lanes, size, groups = v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
     nbytes = fmt.nbytes * v.LANES
@@ -33,29 +35,40 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
         p, n, i = w
         return v.tuple_get(tile_weights(p, 0, n, i), j)
 
-    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens, weight)
-    minima, (zeros, _, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
+    products, add = panel_group(v, parts, tokens, weight)
+    minima, (zeros, loads, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
 
     lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD, nbytes)
     fetch = v.unroll_map(lines, lambda line, at: v.prefetch(at + ahead + 64 * line))
+    stored = groups == 1 and 0 < v.STORED_SUMS <= tokens
 
     def step_of(i: int) -> Any:
-        def step(sums, p, n, at, x, x_stride):
+        def step(sums, p, n, at, x, x_stride, kept):
             fetch(p * lanes + 64 * lines * (unit * n + i))
             at, x = at + size * i, x + LINE * i
-            return minima(group(sums, (p, n, i), at + 32 * lanes, x, x_stride), at, x, x_stride)
+            found = products((p, n, i), x, x_stride)
+            if stored:
+                tile_scales(p, 0, at)
+                sums = loads(kept, 4 * lanes)
+            sums = minima(add(sums, found, at + 32 * lanes, x, x_stride), at, x, x_stride)
+            if stored:
+                stores(sums, kept, 4 * lanes)
+            return sums
 
         return v.jitable(step)
 
     steps = v.fold_parts([step_of(i) for i in range(unit)])
 
     def run(tile, k, x, x_stride, y, y_stride, scratch):
-        sums = zeros(y, y_stride)
+        sums, kept = zeros(y, y_stride), scratch + size * groups
+        if stored:
+            stores(sums, kept, 4 * lanes)
         for _ in range(k // (BLOCK * groups)):
             p = tile // lanes
-            tile_scales(p, 0, scratch)
+            if not stored:
+                tile_scales(p, 0, scratch)
             for n in range(groups // unit):
-                sums = steps(sums, p, n, scratch + size * unit * n, x, x_stride)
+                sums = steps(sums, p, n, scratch + size * unit * n, x, x_stride, kept)
                 x += LINE * unit
             tile += nbytes
         stores(sums, y, y_stride)

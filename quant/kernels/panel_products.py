@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..blocks.parts import IntegerParts, Part
 from ..simd.instruction_set import InstructionSet
@@ -35,12 +35,23 @@ def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, weight: Pa
     return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed, weight)
 
 
-def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> Any:
-    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
+class PanelGroup(NamedTuple):
+    """32 weights of every row of a tile by a panel's tokens, whose lines begin at `x`.
 
-    `weight(j, weights)` gives the j-th of their 8 vectors. `scales` is their address: what is read late takes no
-    register before.
+    `products(weights, x, stride)` are the integers; `add(sums, products, scales, x, stride)` gives sums + those under
+    the scales, which lie at the address `scales`: what is read late takes no register before.
     """
+
+    products: Any
+    add: Any
+
+
+def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> PanelGroup:
+    """`weight(j, weights)` gives the j-th of the 8 vectors of 32 weights of every row."""
+    return (_two_scales if parts.scales == 2 else _one_scale)(v, parts, tokens, weight, paired)
+
+
+def _one_scale(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> PanelGroup:
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, weight, paired)
 
@@ -49,31 +60,32 @@ def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Par
         return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
-
-    def run(sums, w, scales, x, stride):
-        products = dot(starts(x + SUM, stride), w, x, stride)
-        return every(sums, products, v.load(f32, scales), x, stride)
-
-    return v.jitable(run)
+    return PanelGroup(
+        v.jitable(lambda w, x, stride: dot(starts(x + SUM, stride), w, x, stride)),
+        v.jitable(lambda sums, products, scales, x, stride: every(sums, products, v.load(f32, scales), x, stride)),
+    )
 
 
-def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> Any:
-    """As `panel_group`, where the halves of 32 weights have scales of their own."""
+def _two_scales(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> PanelGroup:
+    """The halves of 32 weights have scales of their own."""
     f32, weight = v.f32, v.jitable(weight)
     first_dot = _half_dot(v, parts, tokens, weight, paired)
     second_dot = _half_dot(v, parts, tokens, lambda j, w: weight(j + 4, w), paired)
 
-    def scaled(t, sums, low, high, first, second, x, stride):
+    def scaled(t, sums, products, first, second, x, stride):
+        low, high = products
         both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
         return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
 
-    def run(sums, w, scales, x, stride):
-        low, high = first_dot(w, x, x, stride), second_dot(w, x + 16, x + 4, stride)
-        return every(sums, low, high, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
+    def add(sums, products, scales, x, stride):
+        return every(sums, products, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
 
-    return v.jitable(run)
+    return PanelGroup(
+        v.jitable(lambda w, x, stride: (first_dot(w, x, x, stride), second_dot(w, x + 16, x + 4, stride))),
+        v.jitable(add),
+    )
 
 
 def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> Any:

@@ -42,6 +42,7 @@ class InstructionSet(Protocol):
     PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
     PAIR_TOKENS: int  # batches of so many tokens keep tiles in pairs of rows, for `paired_dot`; 0: none does
     REGISTER_TOKENS: int  # up to so many, interleaved weights are unpacked into registers for each TOKENS
+    STORED_SUMS: int  # so many tokens' sums or more lie in memory while 32 interleaved weights are multiplied; 0: never
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
     Vec: type[VectorType]
     f32x8: VectorType
