@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.matmul import set_for_tiles
+from llmlocal.quant.kernels.q8_activations import NEGATIVE, SIGN_LINE, SIGNS
 from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
@@ -131,6 +132,39 @@ def test_products_that_start_from_sums_of_pairs_come_back_from_overflow(isa: str
     quads = w.reshape(-1, 2, 4, 8, 4).astype(I32) - 32
     want = np.einsum("chqrb,cthqb->chtr", quads, halves.reshape(-1, 2, 2, 4, 4).astype(I32))
     assert np.array_equal(out, want)
+
+
+def build_signs(v: InstructionSet) -> Any:
+    """signs_dot of 32 weights for two tokens, on every pattern."""
+    size, dot = 4 * v.LANES, v.signs_dot(2, 8, lambda j, w: v.load(v.i8, w + 4 * v.LANES * j))
+
+    def main(counter, ith, nth, count, w, x, out):
+        for _ in range(count):
+            sums = dot(x + NEGATIVE, w, x, SIGN_LINE)
+            v.store(out, sums[0])
+            v.store(out + size, sums[1])
+            w += 8 * size
+            x += 2 * SIGN_LINE
+            out += 2 * size
+
+    return main
+
+
+SIGNS_KERNEL = Kernel(f"test_signs_{VERSION}", ("count", "w", "x", "out"), lambda v: build_signs(set_for_tiles(v)))
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa == "avx2"])
+def test_products_of_magnitudes_and_signs_never_saturate(isa: str) -> None:
+    lanes = set_for_tiles(import_module(f"llmlocal.quant.isa.{isa}")).LANES
+    cases = [(w, x[:32]) for bits, w, x in patterns(4 * lanes) if bits == 8]
+    w, x = np.stack([w for w, _ in cases]).astype(B), np.stack([(x, -x) for _, x in cases])
+    lines, out = np.zeros((len(cases), 2, SIGN_LINE), B), np.zeros((len(cases), 2, lanes), I32)
+    lines[..., :32], lines[..., SIGNS : SIGNS + 32] = abs(x), -(x < 0).astype(B)
+    negative = np.where(x < 0, -x.astype(I32), 0).sum(-1, keepdims=True, dtype=I32)
+    lines[..., NEGATIVE : NEGATIVE + 4] = negative.view(B)
+    run(SIGNS_KERNEL, isa, count=len(cases), w=w, x=lines, out=out)
+    quads = w.reshape(-1, 8, lanes, 4).astype(I32)
+    assert np.array_equal(out, np.einsum("cqrb,ctqb->ctr", quads, x.reshape(-1, 2, 8, 4).astype(I32)))
 
 
 def sums_of_4(w: Array, x: Array) -> Array:

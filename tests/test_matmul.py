@@ -24,7 +24,15 @@ from llmlocal.quant.jit.compiler import compile_assembly
 from llmlocal.quant.kernels.get_rows import get_rows
 from llmlocal.quant.kernels.matmul import MAX_BATCH_ROWS, ROWS, SCRATCH_BYTES, matmul, matmul_reference
 from llmlocal.quant.kernels.panels import PASS_TOKENS
-from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_reference, quantize_q8
+from llmlocal.quant.kernels.q8_activations import (
+    NEGATIVE,
+    SIGN_LINE,
+    SUM_SHIFT,
+    q8_bytes,
+    q8_reference,
+    q8_signs,
+    quantize_q8,
+)
 
 Array = NDArray[Any]
 # Other instruction sets than this machine's best are compiled for a few formats that need different words.
@@ -280,6 +288,7 @@ def fields(record: Array, k: int) -> dict[str, Array]:
         "pairs": lines[:, 56:64].view(np.int16),
         "columns": columns.reshape(3, -1),
         "plain": record[k * 19 // 8 : k * 27 // 8].view(np.int8),
+        "signs": record[q8_signs(k) : q8_signs(k) + k // 32 * SIGN_LINE].reshape(-1, SIGN_LINE),
     }
 
 
@@ -302,6 +311,12 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
         assert np.array_equal(got["scaled_low"], scales * -sums[:, 0].astype(np.float32))
         pairs = bytes_of.reshape(-1, 2, 4, 2, 2).sum((2, 4), dtype=np.int16)
         assert np.array_equal(got["pairs"], -32 * pairs.reshape(-1, 4))
+        if isa == "avx2":
+            negative = np.maximum(-bytes_of.astype(np.int32), 0).sum(-1, keepdims=True, dtype=np.int32)
+            lines = [abs(bytes_of), np.where(bytes_of < 0, 255, 0).astype(np.uint8), negative]
+            assert np.array_equal(
+                got["signs"][:, : NEGATIVE + 4], np.concatenate([line.view(np.uint8) for line in lines], axis=1)
+            )
         assert np.array_equal(got["columns"], np.stack([scales, *sums.T.astype(np.float32)]))
     assert (out[-1] == 0xFF).all()
 

@@ -27,6 +27,7 @@ FLOAT_TILES = 2
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx2"]
 SUMS = True
 PAIRS = True
+SIGNS = True
 REGISTER_TOKENS = 16
 STORED_SUMS = 4  # of two registers each: with as many sums of products, all 16
 PROOF = "vpmaddubsw"
@@ -71,5 +72,5 @@ def pause(b: Any, t: Any) -> Any:
 
 
 dot2, dot4, dot4_signed, mul_round = maddubs.dot2, maddubs.dot4, maddubs.dot4_signed, maddubs.mul_round
-tokens_dot, pairs_dot, sums_dot, scaled_dot = maddubs.tile_products(i8)
+tokens_dot, pairs_dot, sums_dot, scaled_dot, signs_dot = maddubs.tile_products(i8)
 paired_dot = tokens_dot

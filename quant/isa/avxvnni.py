@@ -13,6 +13,7 @@ STORED_SUMS = 0
 FLIP_SIGNED = True
 SUMS = False
 PAIRS = False
+SIGNS = False
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))

@@ -17,6 +17,7 @@ FLOAT_TILES = 1
 FLIP_SIGNED = False
 SUMS = False
 PAIRS = False
+SIGNS = False
 PAIR_TOKENS = 0
 REGISTER_TOKENS = 16
 STORED_SUMS = 0
@@ -34,6 +35,11 @@ def sums_dot(tokens: int, n: int) -> Any:
 
 def scaled_dot(tokens: int, n: int) -> Any:
     """Nothing asks for it but AVX2."""
+    raise NotImplementedError
+
+
+def signs_dot(tokens: int, n: int, weight: Any) -> Any:
+    """Where SIGNS is False nothing asks for it."""
     raise NotImplementedError
 
 

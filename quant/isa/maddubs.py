@@ -99,6 +99,7 @@ class TileProducts(NamedTuple):
     pairs_dot: Any
     sums_dot: Any
     scaled_dot: Any
+    signs_dot: Any
 
 
 def _product_of(i8: Vec, signed: bool, weight: Any) -> tuple[Any, Any]:
@@ -131,7 +132,7 @@ def _more_products(tokens: int, n: int, made: Any, product: Any) -> Any:
 
 def tile_products(i8: Vec) -> TileProducts:
     """The products of tiles whose vectors of bytes are `i8`; weights are read when they are multiplied, not before."""
-    return TileProducts(_tokens_dot(i8), _pairs_dot(i8), _sums_dot(i8), _scaled_dot(i8))
+    return TileProducts(_tokens_dot(i8), _pairs_dot(i8), _sums_dot(i8), _scaled_dot(i8), _signs_dot(i8))
 
 
 def _tokens_dot(i8: Vec) -> Any:
@@ -213,3 +214,26 @@ def _sums_dot(i8: Vec) -> Any:
         return jitable(lambda totals, w, x, stride: steps(totals, w, hide(x), hide(stride)))
 
     return sums_dot
+
+
+def _signs_dot(i8: Vec) -> Any:
+    i32 = Vec("i32", i8.n // 4)
+
+    def signs_dot(tokens: int, n: int, weight: Any) -> Any:
+        made = jitable(weight)
+
+        def product(t, sums, w, x, stride):
+            at = x + t * stride
+            changed = w ^ load_splat4(i8, at + 4 * n)
+            return tuple_get(sums, t) + widen_pairs(maddubs(load_splat4(i8, at), changed))
+
+        every = unroll_map(tokens, product)
+
+        def step(j, sums, weights, x, stride):
+            return _in_order(every(sums, made(j, weights), x + 4 * j, stride))
+
+        steps = unroll_fold(n, step)
+        starts = unroll_map(tokens, lambda t, at, stride: load_splat(i32, at + t * stride))
+        return jitable(lambda start, weights, x, stride: steps(starts(start, stride), weights, x, stride))
+
+    return signs_dot

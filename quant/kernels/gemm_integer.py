@@ -331,7 +331,7 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) ->
             fetch_next(y + tokens * next_y, y_stride)
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
-            found = products(tile, x, x_stride)
+            found = products(tile, x, 0, x_stride)
             sums = minima(add(sums, found, tile + scales, x, x_stride), tile, x, x_stride)
             tile += size
             x += LINE

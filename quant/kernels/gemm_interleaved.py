@@ -13,7 +13,7 @@ from .groups.group_records import GROUP_TOKENS, GroupRecords
 from .interleave import tile_intrinsics, unpack_of
 from .panel_products import panel_group, panel_minima
 from .panels import in_panels, panel_sums
-from .q8_activations import BLOCK, LINE
+from .q8_activations import BLOCK, LINE, SIGN_LINE, q8_signs
 
 AHEAD = 2048  # bytes in front of what is computed with that are asked for; a block at least
 WITH_TWO_MINIMA = 4  # tokens in registers at most, where each panel would write 32 scales and minima for 256 weights
@@ -28,14 +28,14 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     """
     lanes, size, groups = v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
     nbytes = fmt.nbytes * v.LANES
-    own = fmt.kernels(tile_intrinsics(v)).tile
+    own, signs_at = fmt.kernels(tile_intrinsics(v)).tile, v.jitable(q8_signs)
     unit, tile_scales, tile_weights = own.unit, v.jitable(own.scales), v.jitable(own.weights)
 
     def weight(j, w):
         p, n, i = w
         return v.tuple_get(tile_weights(p, 0, n, i), j)
 
-    products, add = panel_group(v, parts, tokens, weight)
+    products, add = panel_group(v, parts, tokens, weight, signs=True)
     minima, (zeros, loads, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
 
     lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD, nbytes)
@@ -43,10 +43,10 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     stored = groups == 1 and 0 < v.STORED_SUMS <= tokens
 
     def step_of(i: int) -> Any:
-        def step(sums, p, n, at, x, x_stride, kept):
+        def step(sums, p, n, at, x, signs, x_stride, kept):
             fetch(p * lanes + 64 * lines * (unit * n + i))
             at, x = at + size * i, x + LINE * i
-            found = products((p, n, i), x, x_stride)
+            found = products((p, n, i), x, signs + SIGN_LINE * i, x_stride)
             if stored:
                 tile_scales(p, 0, at)
                 sums = loads(kept, 4 * lanes)
@@ -60,7 +60,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     steps = v.fold_parts([step_of(i) for i in range(unit)])
 
     def run(tile, k, x, x_stride, y, y_stride, scratch):
-        sums, kept = zeros(y, y_stride), scratch + size * groups
+        sums, kept, signs = zeros(y, y_stride), scratch + size * groups, x + signs_at(k)
         if stored:
             stores(sums, kept, 4 * lanes)
         for _ in range(k // (BLOCK * groups)):
@@ -68,8 +68,9 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
             if not stored:
                 tile_scales(p, 0, scratch)
             for n in range(groups // unit):
-                sums = steps(sums, p, n, scratch + size * unit * n, x, x_stride, kept)
+                sums = steps(sums, p, n, scratch + size * unit * n, x, signs, x_stride, kept)
                 x += LINE * unit
+                signs += SIGN_LINE * unit
             tile += nbytes
         stores(sums, y, y_stride)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..blocks.parts import IntegerParts, Part
 from ..simd.instruction_set import InstructionSet
-from .q8_activations import HALVES, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
+from .q8_activations import HALVES, NEGATIVE, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
 
 
 def offset_shift(v: InstructionSet, parts: IntegerParts) -> int:
@@ -36,34 +36,44 @@ def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, weight: Pa
 
 
 class PanelGroup(NamedTuple):
-    """32 weights of every row of a tile by a panel's tokens, whose lines begin at `x`.
+    """32 weights of every row of a tile by a panel's tokens: their lines begin at `x`, those of signs at `signs`.
 
-    `products(weights, x, stride)` are the integers; `add(sums, products, scales, x, stride)` gives sums + those under
-    the scales, which lie at the address `scales`: what is read late takes no register before.
+    `products(weights, x, signs, stride)` are the integers; `add(sums, products, scales, x, stride)` gives sums + those
+    under the scales, which lie at the address `scales`: what is read late takes no register before.
     """
 
     products: Any
     add: Any
 
 
-def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> PanelGroup:
-    """`weight(j, weights)` gives the j-th of the 8 vectors of 32 weights of every row."""
-    return (_two_scales if parts.scales == 2 else _one_scale)(v, parts, tokens, weight, paired)
+def panel_group(
+    v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False, signs: bool = False
+) -> PanelGroup:
+    """`weight(j, weights)` gives the j-th of the 8 vectors of 32 weights of every row.
+
+    Lines of signs are read only with `signs`, where the set has SIGNS and weights are signed.
+    """
+    if parts.scales == 2:
+        return _two_scales(v, parts, tokens, weight, paired)
+    return _one_scale(v, parts, tokens, weight, paired, signs and v.SIGNS and parts.signed)
 
 
-def _one_scale(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> PanelGroup:
+def _one_scale(
+    v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool, signs: bool
+) -> PanelGroup:
     f32 = v.f32
-    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, weight, paired)
 
     def scaled(t, sums, products, d, x, stride):
         scale = d * v.load_splat(f32, x + t * stride + SCALE)
         return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
-    return PanelGroup(
-        v.jitable(lambda w, x, stride: dot(starts(x + SUM, stride), w, x, stride)),
-        v.jitable(lambda sums, products, scales, x, stride: every(sums, products, v.load(f32, scales), x, stride)),
-    )
+    add = v.jitable(lambda sums, products, scales, x, stride: every(sums, products, v.load(f32, scales), x, stride))
+    if signs:
+        by_signs = v.signs_dot(tokens, 8, weight)
+        return PanelGroup(v.jitable(lambda w, x, at, stride: by_signs(at + NEGATIVE, w, at, stride)), add)
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, weight, paired)
+    return PanelGroup(v.jitable(lambda w, x, at, stride: dot(starts(x + SUM, stride), w, x, stride)), add)
 
 
 def _two_scales(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> PanelGroup:
@@ -83,7 +93,7 @@ def _two_scales(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Par
         return every(sums, products, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
 
     return PanelGroup(
-        v.jitable(lambda w, x, stride: (first_dot(w, x, x, stride), second_dot(w, x + 16, x + 4, stride))),
+        v.jitable(lambda w, x, at, stride: (first_dot(w, x, x, stride), second_dot(w, x + 16, x + 4, stride))),
         v.jitable(add),
     )
 

@@ -7,7 +7,9 @@ sums of first and of second pairs of four, two int16, at PAIRS. The sums let a f
 inner loop: products start from them, so they are negative and already multiplied by the most common offset, 1 <<
 SUM_SHIFT, or by that of 6 bits, 1 << PAIR_SHIFT. After the lines come three columns, float32 (k / 32,) each, for
 reading eight groups at once: the scales, minus the sums of the low halves, minus the sums of the high halves; and all
-bytes once more, without gaps.
+bytes once more, without gaps. Sets with SIGNS have a line of SIGN_LINE bytes for every 32 values behind them: the
+magnitudes of the bytes at 0; at SIGNS all ones for each that is negative, else 0; at NEGATIVE, int32, the sum of the
+magnitudes of those. A weight with all bits changed is minus itself less 1, so that sum is what its products lack.
 """
 
 from __future__ import annotations
@@ -23,13 +25,19 @@ if TYPE_CHECKING:
 
 BLOCK, LINE = 32, 64
 SCALE, SUM, SCALED, SCALED_LOW, HALVES, PAIRS = 32, 36, 40, 44, 48, 56
+SIGN_LINE, SIGNS, NEGATIVE = 72, 32, 64
 SUM_SHIFT, PAIR_SHIFT = 3, 5
 ROUNDER = 1.5 * 2**23  # added to a small number, it leaves the nearest integer in the low bits, ties to even
 
 
 def q8_bytes(k: int) -> int:
     """Bytes of the record of one row of `k` values; a spare line keeps rows off the same cache sets."""
-    return k * 27 // 8 + LINE
+    return k * 45 // 8 + LINE
+
+
+def q8_signs(k: int) -> int:
+    """Where the lines of signs begin in such a record."""
+    return k * 27 // 8
 
 
 def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -54,12 +62,32 @@ def pair_sums(v: InstructionSet) -> Any:
     return v.jitable(lambda both, first: (first * -(1 << PAIR_SHIFT)) & 0xFFFF | (first - both) << (PAIR_SHIFT + 16))
 
 
-def _group(v: InstructionSet) -> Any:
-    """`(p, q, column, column_bytes, plain)`: 32 numbers at `p` into the line `q`, the columns and the plain bytes."""
-    f32x32, i32x32, i32x8, int32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.i32x8, v.int32, v.float32
-    short_scale, pairs = _short_scale(v), pair_sums(v)
+def _sizes(v: InstructionSet) -> Any:
+    """`(bytes)` -> their magnitudes; none is -128."""
+    return v.jitable(lambda x: v.maximum(x, v.zero(v.i8x32) - x))
 
-    def run(p, q, column, column_bytes, plain):
+
+def _sign_bytes(v: InstructionSet) -> Any:
+    """`(bytes, line)`: 32 bytes as magnitudes and signs into a line of signs, where the set has them."""
+    if not v.SIGNS:
+        return v.jitable(lambda bytes_of, line: 0)
+    sizes_of = _sizes(v)
+
+    def run(bytes_of, line):
+        v.store(line, sizes_of(bytes_of))
+        v.store(line + SIGNS, v.shift_signed(bytes_of, 7))
+        return 0
+
+    return v.jitable(run)
+
+
+def _group(v: InstructionSet) -> Any:
+    """`(p, q, column, column_bytes, plain, line)`: 32 numbers to line `q`, columns, plain bytes, line of signs."""
+    f32x32, i32x32, i32x8, int32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.i32x8, v.int32, v.float32
+    short_scale, pairs, sign_bytes, sizes_of = _short_scale(v), pair_sums(v), _sign_bytes(v), _sizes(v)
+    signs = v.SIGNS
+
+    def run(p, q, column, column_bytes, plain, line):
         x = v.load(f32x32, p)
         peak = v.as_f32(v.reduce_max(v.bitcast(i32x32, x) & 0x7FFFFFFF))
         inverse = float32(127) / peak if peak > 0 else float32(0)
@@ -67,6 +95,7 @@ def _group(v: InstructionSet) -> Any:
         bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
         v.store(q, bytes_of)
         v.store(plain, bytes_of)
+        sign_bytes(bytes_of, line)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
         low, high = v.reduce_add(v.low_half(sums)), v.reduce_add(v.high_half(sums))
         scale = v.as_f32(short_scale(v.bits_of(peak * float32(1 / 127))))
@@ -74,6 +103,9 @@ def _group(v: InstructionSet) -> Any:
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
         v.store(q + HALVES, int32(-low << SUM_SHIFT))
+        if signs:
+            sizes = v.reduce_add(v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), sizes_of(bytes_of)))
+            v.store(line + NEGATIVE, int32((sizes - low - high) >> 1))
         v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
         v.store(q + SCALED_LOW, scale * float32(low))
         first = v.dot4(v.zero(i32x8), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101)), bytes_of)
@@ -107,13 +139,13 @@ def _eight_peaks(v: InstructionSet) -> Any:
 
 
 def _eight_stores(v: InstructionSet) -> Any:
-    """`(p, q, plain, inverses)`: eight groups at `p` as bytes into the lines at `q` and the plain bytes."""
-    f32x32, i32x32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK)
+    """`(p, q, plain, lines, inverses)`: bytes of eight groups into lines at `q`, plain bytes and lines of signs."""
+    f32x32, i32x32, sign_bytes = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), _sign_bytes(v)
 
     def part(g):
         lane = v.splat_of(g)
 
-        def run(p, q, plain, inverses):
+        def run(p, q, plain, lines, inverses):
             by = lane(inverses)
             four = v.join(v.join(by, by), v.join(by, by))
             scaled = v.mul_exact(v.load(f32x32, p + 4 * BLOCK * g), four)
@@ -121,7 +153,7 @@ def _eight_stores(v: InstructionSet) -> Any:
             bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
             v.store(q + LINE * g, bytes_of)
             v.store(plain + BLOCK * g, bytes_of)
-            return 0
+            return sign_bytes(bytes_of, lines + SIGN_LINE * g)
 
         return v.jitable(run)
 
@@ -143,6 +175,32 @@ def _eight_heads(v: InstructionSet) -> Any:
     return v.map_parts(8, part)
 
 
+def _eight_negatives(v: InstructionSet) -> Any:
+    """`(lines, low rows, high rows, sums)`: sums of the magnitudes of negative bytes into eight lines of signs."""
+    i32x8, sizes_of = v.i32x8, _sizes(v)
+
+    def add(i, sum, rows):
+        return v.dot4(sum, v.splat(v.i8x32, 1), sizes_of(v.bitcast(v.i8x32, v.tuple_get(rows, i))))
+
+    sizes = v.unroll_fold(4, add)
+
+    def part(g):
+        number = v.slice_of(g, 1)
+
+        def run(lines, negative):
+            v.store(lines + SIGN_LINE * g + NEGATIVE, number(negative))
+            return 0
+
+        return v.jitable(run)
+
+    every = v.map_parts(8, part)
+
+    def run(lines, low_rows, high_rows, sums):
+        every(lines, v.shift_signed(sizes(sizes(v.zero(i32x8), low_rows), high_rows) - sums, 1))
+
+    return v.jitable(run) if v.SIGNS else v.jitable(lambda lines, low_rows, high_rows, sums: None)
+
+
 def _eight_groups(v: InstructionSet) -> Any:
     """As `_group` for eight of them at once: a lane for each group, so that nothing is summed across lanes.
 
@@ -150,13 +208,13 @@ def _eight_groups(v: InstructionSet) -> Any:
     """
     f32x8, i32x8 = v.f32x8, v.i32x8
     short_scale, pairs = _short_scale(v), pair_sums(v)
-    peaks, stores, heads = _eight_peaks(v), _eight_stores(v), _eight_heads(v)
+    peaks, stores, heads, negatives = _eight_peaks(v), _eight_stores(v), _eight_heads(v), _eight_negatives(v)
     summed = v.unroll_fold(4, lambda i, sum, rows, ones: v.dot4(sum, ones, v.bitcast(v.i8x32, v.tuple_get(rows, i))))
 
-    def run(p, q, column, column_bytes, plain):
+    def run(p, q, column, column_bytes, plain, lines):
         peak = v.bitcast(f32x8, peaks(p, q))
         whole = v.div_exact(v.splat(f32x8, 127.0), peak)
-        stores(p, q, plain, v.select_gt(peak, v.zero(f32x8), whole, v.zero(f32x8)))
+        stores(p, q, plain, lines, v.select_gt(peak, v.zero(f32x8), whole, v.zero(f32x8)))
         low_rows, high_rows = v.load_rows(i32x8, q, LINE), v.load_rows(i32x8, q + 16, LINE)
         ones, first = v.splat(v.i8x32, 1), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101))
         low, high = summed(v.zero(i32x8), low_rows, ones), summed(v.zero(i32x8), high_rows, ones)
@@ -173,6 +231,7 @@ def _eight_groups(v: InstructionSet) -> Any:
             v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << SUM_SHIFT),
             v.zip_lanes(v.bitcast(i32x8, scaled_low), high_pairs),
         )
+        negatives(lines, low_rows, high_rows, both)
         heads(q, v.zip_lanes(v.zip_lanes(*eighths), v.zip_lanes(*others)))
 
     return v.jitable(run)
@@ -180,14 +239,28 @@ def _eight_groups(v: InstructionSet) -> Any:
 
 def q8_quantizer(v: InstructionSet) -> Any:
     """`(row, record, k)`: k float32 at `row` into a Q8 record. NaN and infinity reach the group's scale."""
-    eight, one = _eight_groups(v), _group(v)
+    eight, one, signs_at = _eight_groups(v), _group(v), v.jitable(q8_signs)
 
     def run(row, record, k):
-        groups, columns, plain = k // BLOCK, record + 2 * k, record + k * 19 // 8
+        groups, columns, plain, lines = k // BLOCK, record + 2 * k, record + k * 19 // 8, record + signs_at(k)
         for i in range(0, groups - 7, 8):
-            eight(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+            eight(
+                row + 4 * BLOCK * i,
+                record + LINE * i,
+                columns + 4 * i,
+                k // 8,
+                plain + BLOCK * i,
+                lines + SIGN_LINE * i,
+            )
         for i in range(groups // 8 * 8, groups):
-            one(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+            one(
+                row + 4 * BLOCK * i,
+                record + LINE * i,
+                columns + 4 * i,
+                k // 8,
+                plain + BLOCK * i,
+                lines + SIGN_LINE * i,
+            )
 
     return v.jitable(run)
 

@@ -40,6 +40,7 @@ class InstructionSet(Protocol):
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
     SUMS: bool  # whether products of int16 go by `sums_dot`
     PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
+    SIGNS: bool  # whether Q8 records have lines of magnitudes and signs, for `signs_dot`
     PAIR_TOKENS: int  # batches of so many tokens keep tiles in pairs of rows, for `paired_dot`; 0: none does
     REGISTER_TOKENS: int  # up to so many, interleaved weights are unpacked into registers for each TOKENS
     STORED_SUMS: int  # so many tokens' sums or more lie in memory while 32 interleaved weights are multiplied; 0: never
@@ -295,6 +296,13 @@ class InstructionSet(Protocol):
 
         Addresses but the first: vectors of weights, pairs of int16 that each row's sums are multiplied by, the first
         token's bytes, and its pairs. Only in AVX2's sets.
+        """
+
+    def signs_dot(self, tokens: int, n: int, weight: Part) -> Part:
+        """`(negative, weights, x, stride)` -> n dot4 of signed weights for each token, `weight` as of `tokens_dot`.
+
+        At `x` are magnitudes of the first token's 4 n bytes, then as many bytes of all ones where they are negative; at
+        `negative`, int32, the sum of those that are negative, as magnitudes. Only where SIGNS.
         """
 
     def paired_dot(self, tokens: int, n: int, bits: int, signed: bool, weight: Part) -> Part:
