@@ -33,12 +33,8 @@ PAIR_TOKENS = 0
 REGISTER_TOKENS = 16
 STORED_SUMS = 0
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle(64)
-pairs_dot, sums_dot, scaled_dot, signs_dot = (
-    avx2.pairs_dot,
-    avx2.sums_dot,
-    avx2.scaled_dot,
-    avx2.signs_dot,
-)  # not used here
+pairs_dot, sums_dot, scaled_dot = avx2.pairs_dot, avx2.sums_dot, avx2.scaled_dot  # not used here
+signs_dot = avx2.signs_dot  # nor here
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))
