@@ -69,8 +69,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
                 tile_scales(p, 0, scratch)
             for n in range(groups // unit):
                 sums = steps(sums, p, n, scratch + size * unit * n, x, signs, x_stride, kept)
-                x += LINE * unit
-                signs += SIGN_LINE * unit
+                x, signs = x + LINE * unit, signs + SIGN_LINE * unit
             tile += nbytes
         stores(sums, y, y_stride)
 
