@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmlocal.errors import BadFileError
 from llmlocal.generation.samplers.top_k import TopK
-from llmlocal.ops.top_candidates import top_candidates, top_candidates_reference, tops_size
+from llmlocal.ops.top_candidates import CHUNK, top_candidates, top_candidates_reference, tops_size
 
 Logits = NDArray[np.float32]
 SIZES = [1, 63, 64, 65, 600, 2048, 5000]
@@ -45,20 +45,21 @@ SHAPES: dict[str, Callable[[int], Logits]] = {
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_candidates_are_the_best_and_all_as_good_as_the_least_of_them(shape: str, isa: str) -> None:
+def test_candidates_are_the_best_and_as_many_unless_many_are_equal(shape: str, isa: str) -> None:
     for n in SIZES:
         logits = SHAPES[shape](n)
         for k in (1, 2, 40, 256):
             count, ids, values = found_by(isa, logits, k)
-            assert set(top_candidates_reference(logits, k)) <= set(ids)
-            assert count == ids.size and np.array_equal(values, logits[ids])
-            if count:
-                assert np.array_equal(ids, np.flatnonzero((logits >= values.min()) & (logits > -np.inf)))
+            want = top_candidates_reference(logits, k)
+            assert np.array_equal(values, logits[ids]) and (np.diff(ids) > 0).all()
+            if count <= k or shape == "normal" and k <= n // CHUNK:
+                assert np.array_equal(ids, want)
+            assert set(want) <= set(ids)
 
 
 def test_candidates_are_few() -> None:
     """Otherwise they would be right as well, but slow."""
-    assert found_by(None, normal(50_000), 40)[0] < 3 * 40
+    assert found_by(None, normal(50_000), 40)[0] == 40
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -82,8 +83,7 @@ def test_the_best_are_those_of_a_full_sort(values: list[float], k: int) -> None:
         with pytest.raises(BadFileError, match="not finite"):
             best.best(logits)
         return
-    order = np.argsort(-logits.astype(np.float64), kind="stable")[:k]
-    want = np.sort(order[logits[order] > -np.inf])
+    want = top_candidates_reference(logits, k)
     ids, kept = best.best(logits)
     assert ids.tolist() == want.tolist() and kept.tolist() == logits[want].tolist()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CHUNK, LANES = 64, 8  # logits
 FARTHEST = 1024.0  # from the best logit to the bound: where it would be farther, there is none
 HALVINGS = 6  # of the interval in which the bound is sought
+MOST_DROPPED = 64  # candidates beyond k that are dropped one by one; of equal logits there may be any number
 INFINITY = 0x7F800000  # the bits of a float32
 
 
@@ -42,18 +43,18 @@ def tops_size(n: int) -> int:
 
 
 def top_candidates_reference(logits: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Ascending ids of what of logits (n,) is at least as good as the `k`-th best, -inf aside.
+    """Ascending ids of the `k` best of logits (n,), -inf aside, of equal ones the lower ids.
 
-    The kernel finds these, and all others that are as good as the least that it finds.
+    The kernel finds these and, where many are equal, more.
     """
     import numpy as np
 
-    least = np.sort(logits)[::-1][min(k, logits.size) - 1]
-    return np.flatnonzero((logits >= least) & (logits > -np.inf))
+    order = np.argsort(-logits.astype(np.float64), kind="stable")[:k]
+    return np.sort(order[logits[order] > -np.inf])
 
 
 def _build(v: InstructionSet) -> Any:
-    take_tops, bound_of = _tops(v), _bound(v)
+    take_tops, bound_of, best_of = _tops(v), _bound(v), _best(v)
 
     @v.jitable
     def look_through(a, start, end, bound, count):
@@ -79,7 +80,8 @@ def _build(v: InstructionSet) -> Any:
         for i in range(whole):
             if v.load_f32(a.tops + 4 * i) >= bound:
                 count = look_through(a, CHUNK * i, CHUNK * i + CHUNK, bound, count)
-        return look_through(a, CHUNK * whole, a.n, bound, count)
+        count = look_through(a, CHUNK * whole, a.n, bound, count)
+        return best_of(a, count) if count - a.k <= MOST_DROPPED else count
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
@@ -144,6 +146,26 @@ def _bound(v: InstructionSet) -> Any:
             enough = reached(a, best - middle) >= wanted
             near, far = near if enough else middle, middle if enough else far
         return best - far
+
+    return run
+
+
+def _best(v: InstructionSet) -> Any:
+    """`(a, count)`: drop the worst of so many candidates, of equal ones the last, until there are k; how many are left."""
+
+    @v.jitable
+    def run(a, count):
+        while count > a.k:
+            least, worst = v.load_f32(a.values), 0
+            for i in range(1, count):
+                x = v.load_f32(a.values + 4 * i)
+                worst = i if x <= least else worst
+                least = x if x <= least else least
+            count -= 1
+            for i in range(worst, count):
+                v.store(a.values + 4 * i, v.load_f32(a.values + 4 * (i + 1)))
+                v.store(a.ids + 8 * i, v.load_i64(a.ids + 8 * (i + 1)))
+        return count
 
     return run
 
