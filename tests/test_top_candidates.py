@@ -52,7 +52,7 @@ def test_candidates_are_the_best_and_as_many_unless_many_are_equal(shape: str, i
             count, ids, values = found_by(isa, logits, k)
             want = top_candidates_reference(logits, k)
             assert np.array_equal(values, logits[ids]) and (np.diff(ids) > 0).all()
-            if count <= k or shape == "normal" and k <= n // CHUNK:
+            if count <= k or (shape == "normal" and k <= n // CHUNK):
                 assert np.array_equal(ids, want)
             assert set(want) <= set(ids)
 
