@@ -151,7 +151,7 @@ def _bound(v: InstructionSet) -> Any:
 
 
 def _best(v: InstructionSet) -> Any:
-    """`(a, count)`: drop the worst of `count` candidates, of equal ones the last, until k are left; how many there are."""
+    """`(a, count)`: drop the worst of `count` candidates, of equal ones the last, until k are left; their number."""
 
     @v.jitable
     def run(a, count):
