@@ -33,7 +33,7 @@ def ask(
     --json prints all of them.
 
     \b
-    Examples: llmlocal ask qwen3-0.6b "Spam?" --yes-no < mail.txt && rm mail.txt
+    Examples: llmlocal ask qwen3-0.6b "Spam?" --yes-no < mail.txt && mv mail.txt spam/
               llmlocal ask qwen3-0.6b "What is it?" --options bug,idea -f note.txt
     """
     from ...chat_format.prompt import PromptRequest
