@@ -83,6 +83,19 @@ def _exponentiate_rows(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
+def _own(v: InstructionSet) -> Any:
+    """`(a, first, last, at, stop, shared, group, row, scores)`: the scores of one sequence's rows for keys in cells of
+    its own, and the first of these cells."""
+
+    def run(a, first, last, at, stop, shared, group, row, scores):
+        length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
+        count = max(min(stop, length) - at - shared, 0)
+        cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
+        return Scores(scores + ROW * row + 4 * shared, ROW, (last - first) * group, count), cell
+
+    return v.jitable(run)
+
+
 def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
 
@@ -91,15 +104,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     """
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     sequence_end, first_key, exponentiate_rows = end_of_sequence(v), _first_key(v), _exponentiate_rows(v)
-
-    def own(a, first, last, at, stop, shared, group, row, scores):
-        """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
-        length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
-        count = max(min(stop, length) - at - shared, 0)
-        cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
-        return Scores(scores + ROW * row + 4 * shared, ROW, (last - first) * group, count), cell
-
-    own = v.jitable(own)
+    own = _own(v)
 
     def run(a, s, chunk, layer, queries, scores, partials):
         group, nbytes, stop = a.heads // a.kv_heads, 4 * (layer.value_width + 2 * TAIL), (chunk + 1) * CHUNK
