@@ -42,9 +42,11 @@ class Acceptance:
 
     def chances(self, agreement: int, most: int) -> list[float]:
         """Of each of `most` tokens in a row, the chance that it and all before it come true."""
-        out, chance = [], 1.0
-        for i in range(most):
-            chance *= self.chance(agreement + i)
+        out, chance, at, last = [], 1.0, self._class(agreement), len(self._classes) - 1
+        for measure in range(agreement, agreement + most):
+            if at < last and measure >= self._classes[at + 1]:
+                at += 1
+            chance *= self._hits[at] / self._weights[at]
             out.append(chance)
         return out
 

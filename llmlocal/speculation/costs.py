@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable
 
@@ -25,13 +26,15 @@ class Costs:
         self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
         self.single = 0.0  # seconds of a run of one token: the median of the last ones, 0 where there was none yet
-        self._fresh: dict[int, float] | None = None  # `_known`, and ratios by it, as of the last run
+        self._fresh: dict[int, float] | None = None  # `_known`, and ratios by it
         self._lines: list[float] = []
+        self._fresh_until = 0  # the number of runs up to which both hold, if all are of single tokens
 
     def took(self, tokens: int, seconds: float) -> None:
         """A run of so many tokens took so long."""
         self._all += 1
-        self._fresh, self._lines = None, []
+        if tokens > 1 or self._all > self._fresh_until:
+            self._fresh, self._lines = None, []
         if tokens == 1:
             self._single.append(seconds)
             self.single = median(self._single)
@@ -63,7 +66,9 @@ class Costs:
     def _measured_lately(self) -> dict[int, float]:
         resting = self._all - max(self._measured_at.values(), default=0) > FORGOTTEN[0]
         oldest = self._all - FORGOTTEN[not resting]
-        fresh = (size for size, at in sorted(self._measured_at.items()) if at >= oldest)
+        fresh = {size: at for size, at in sorted(self._measured_at.items()) if at >= oldest}
+        ends = (max(fresh.values()) + FORGOTTEN[0], min(fresh.values()) + FORGOTTEN[1]) if fresh else (sys.maxsize,)
+        self._fresh_until = min(ends)
         return {size: self._medians[size] for size in fresh}
 
     def ratios(self, most: int) -> list[float]:

@@ -30,17 +30,18 @@ class Text:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self._places: dict[tuple[int, ...], list[int]] = {}
+        self._after: dict[int, list[int]] = {}  # the places after a token
+        self._after_two: dict[tuple[int, int], list[int]] = {}
 
     def append(self, id: int) -> None:
         """One more token, which follows the one and the pair before it."""
-        self.ids.append(id)
-        if len(self.ids) > 1 and id != END:
-            for n in (1, 2)[: len(self.ids) - 1]:
-                places = self._places.setdefault(tuple(self.ids[-1 - n : -1]), [])
-                places.append(len(self.ids) - 1)
-                if len(places) > PLACES:
-                    del places[0]
+        ids = self.ids
+        ids.append(id)
+        at = len(ids) - 1
+        if at and id != END:
+            _add(self._after.setdefault(ids[-2], []), at)
+            if at > 1:
+                _add(self._after_two.setdefault((ids[-3], ids[-2]), []), at)
 
     def extend(self, ids: Sequence[int]) -> None:
         """More tokens."""
@@ -49,19 +50,27 @@ class Text:
 
     def best_place(self, last: Sequence[int]) -> Place:
         """The position after the latest place that agrees with most of the tokens `last`, at least one of them."""
-        for fewest in (2, 1):
-            best = NOWHERE
-            for at in reversed(self._places.get(tuple(last[-fewest:]), ())):
-                most, n = min(at, len(last), LONGEST), fewest
-                while n < most and self.ids[at - 1 - n] == last[-1 - n]:
-                    n += 1
-                if n > best.agreement:
-                    best = Place(at, n)
-                elif n == best.agreement and self.ids[at] != self.ids[best.at]:
-                    best = best._replace(doubtful=True)
-            if best.at:
-                return best
-        return NOWHERE
+        if not last:
+            return NOWHERE
+        places = self._after_two.get((last[-2], last[-1])) if len(last) > 1 else None
+        fewest = 2 if places else 1
+        ids, best, most, doubtful = self.ids, 0, 0, False
+        for at in reversed(places or self._after.get(last[-1], ())):
+            n, longest = fewest, min(at, len(last), LONGEST)
+            while n < longest and ids[at - 1 - n] == last[-1 - n]:
+                n += 1
+            if n > most:
+                best, most, doubtful = at, n, False
+            elif n == most and ids[at] != ids[best]:
+                doubtful = True
+        return Place(best, most, doubtful) if best else NOWHERE
+
+
+def _add(places: list[int], at: int) -> None:
+    """One more place, of which the latest are kept."""
+    places.append(at)
+    if len(places) > PLACES:
+        del places[0]
 
 
 class EarlierAnswers:

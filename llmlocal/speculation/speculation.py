@@ -173,6 +173,8 @@ class Speculation:
         decision = self.decision
         if not decision.always:
             most = decision.affordable(most, before=before)
+            if not most and form is None:
+                return [], MARGIN
         found, acceptance, agreement = self._continuation(most, form)
         if decision.always or not found:
             return allowed(found, form), MARGIN
