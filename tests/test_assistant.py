@@ -31,6 +31,8 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.quantize.convert import convert_model
+from llmlocal.serving.model_pool import ModelPool
+from llmlocal.serving.settings import Settings
 
 
 def write_assistant(case: str, folder: Path, *, clusters: bool = False, without: str = "") -> None:
@@ -203,6 +205,19 @@ def test_others_are_refused(files: tuple[str, Path, Path], tmp_path: Path, said:
     for words, (model, draft) in wrong.items():
         code, out, err = said("run", model, "!!", "--raw", "-n", "2", "--draft", draft)
         assert (code, out) == (5 if "tensor" in err else 2, "") and words in err and err.count("\n") <= 2, err
+
+
+def test_a_server_leaves_it_out(files: tuple[str, Path, Path], said: Said) -> None:
+    """Beside a model it is told of and not offered; alone there is nothing to serve."""
+    _, path, assistant = files
+    pool = ModelPool({"a": assistant, "m": path}, Settings())
+    assert [entry.name for entry in pool.entries] == ["m"]
+    assert pool.left_out == [
+        "a: is an assistant of another model, not served by itself; --draft auto finds it for its model"
+    ]
+    assert ModelPool({"a": assistant, "m": path}, Settings(draft="auto")).left_out[0].endswith("not served by itself")
+    code, out, err = said("serve", assistant, "--port", "0")
+    assert (code, out) == (2, "") and "assistant: is an assistant" in err and "give it to --draft" in err
 
 
 def test_every_tensor_is_needed(files: tuple[str, Path, Path]) -> None:

@@ -117,8 +117,15 @@ def test_no_file_a_folder_a_pipe_a_bad_name(tmp_path: Path) -> None:
     for path in (tmp_path / "none.gguf", Path("a\0b"), saved(tmp_path, b"") / "x"):
         with pytest.raises(NotFoundError):
             open_gguf(path)
-    with pytest.raises(BadFileError, match="is a directory"):
+    (empty := tmp_path / "empty").mkdir()
+    for folder, hint in ((empty, ""), (tmp_path, f"name the file in it: {tmp_path / 'x.gguf'}")):
+        with pytest.raises(BadFileError, match="is a directory") as raised:
+            open_gguf(folder)
+        assert raised.value.hint == hint
+    saved(tmp_path, b"", "y.gguf")
+    with pytest.raises(BadFileError, match="is a directory") as raised:
         open_gguf(tmp_path)
+    assert raised.value.hint == f"name a file in it, such as {tmp_path / 'x.gguf'}"
     with pytest.raises(BadFileError, match="cannot be read"):
         open_gguf(tmp_path / ("n" * 300))
     if hasattr(os, "mkfifo"):

@@ -1,6 +1,12 @@
 """Measures speculation on real prompts: answers with and without it in turn, which must be the same.
 
     python tools/bench_speculation.py model.gguf -t 2 --weights copy --peer PYTHON
+    python tools/bench_speculation.py model.gguf --wall --minutes 10
+
+Both ways have one engine, and a round is an answer without proposals, two with them, and one without; every answer
+begins as the first one of a process, with what reading its prompt took. With --minutes more rounds are made of those
+answers for which it is not shown yet that they lose nothing (LIMIT), until all are shown or the time is over. Each line
+has the median of the rounds, their quartiles, and what is known of LIMIT; rounds are paired, medians of their ratios.
 
 Times are CPU seconds of the process over its threads (--wall: of the clock), also those by which it is decided what to
 propose, so that other work on the machine counts less. Costs of runs are those of all answers before; earlier answers
@@ -15,17 +21,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import monotonic, perf_counter, process_time
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from paired_rounds import in_doubt, spread, verdict
+from speculation_prompts import FORMS, HOT, PROMPTS, TOLD
 
 from llmlocal.chat_format.prompt import Prompt, PromptRequest
 from llmlocal.constraints.grammar import Grammar, of_schema
@@ -38,80 +46,12 @@ from llmlocal.generation.sampler import Sampler, SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.speculation import speculation
 from llmlocal.speculation.costs import Costs
+from llmlocal.speculation.speculation import Speculation
 from llmlocal.tokenizer import Tokenizer
 
 N_CTX = 2048
 PEER = Path(__file__).with_name("speculate_llama_cpp.py")
-TEXT = Path(__file__).with_name("quoted_text.txt").read_text()  # of its own, so that rates of different days compare
-CODE = """def total_price(items):
-    total = 0
-    for item in items:
-        if item.price is not None:
-            total += item.price * item.count
-    return total
-
-
-def total_weight(items):
-    total = 0
-    for item in items:
-        if item.weight is not None:
-            total += item.weight * item.count
-    return total
-"""
-LETTER = """Anna, please ask Tom to send the three signed contracts to the Berlin office before Friday. Maria will check
-the invoice numbers 4711, 4712 and 4713. If anything is missing, call me on Thursday afternoon. Regards, Peter"""
-PROMPTS = {
-    "quote": f"Repeat this text word for word:\n\n{TEXT}",
-    "edit": f"Rewrite this code with the variable total renamed to result, and show all of it:\n\n{CODE}",
-    "types": f"Add type hints to the functions, and show all of the code:\n\n{CODE}",
-    "docstrings": f"Add a docstring to each function, and show all of the code:\n\n{CODE}",
-    "summary": f"Summarize this text in five sentences:\n\n{TEXT}",
-    "points": f"List the most important points of this text:\n\n{TEXT}",
-    "title": f"Write a title and an abstract for this text:\n\n{TEXT}",
-    "list": "Count from 1 to 60, one number per line.",
-    # A question of each category of MT-bench (Zheng et al. 2023, arXiv 2306.05685), in other words.
-    "writing": "Write a story about a dragon and a knight.",
-    "roleplay": "You are the captain of a ship in a storm. Speak to your crew.",
-    "reasoning": "David has three sisters, and each of them has one brother. How many brothers does David have?",
-    "math": "A train travels 60 km in 45 minutes. How far does it travel in three hours? Explain each step.",
-    "coding": "Write a Python function that finds the longest word that two texts have in common.",
-    "extraction": f"Name all people, places and numbers in this letter:\n\n{LETTER}",
-    "stem": "Why is the sky blue, and why is it red in the evening?",
-    "humanities": "How did the printing press change Europe?",
-    "random": "Write words without order or sense.",
-    "json": "Describe three planets as JSON.",
-    "json-letter": f"Who has to do what, according to this letter? Answer as JSON.\n\n{LETTER}",
-    "json-text": f"Describe the sections of this text as JSON.\n\n{TEXT}",
-}
-# Right answers, for models that are too small to edit: they are chosen whatever the logits say.
-TOLD = {
-    "edit": re.sub(r"\btotal\b", "result", CODE),
-    "types": CODE.replace("(items):", "(items: list[Item]) -> float:"),
-    "docstrings": CODE.replace("price(items):", 'price(items):\n    """The price of all items."""').replace(
-        "weight(items):", 'weight(items):\n    """The weight of all items."""'
-    ),
-}
-HOT = 1.5  # the temperature of the text without order, in place of the others
-
-
-def schema_of(count: int, **properties: dict[str, Any]) -> dict[str, Any]:
-    """A list of `count` objects that have all `properties`."""
-    item = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-    return {"type": "array", "items": item, "minItems": count, "maxItems": count}
-
-
-SHORT_TEXT, FLAG = {"type": "string", "maxLength": 24}, {"type": "boolean"}
-FORMS = {
-    "json": schema_of(
-        3,
-        name={"type": "string", "maxLength": 12},
-        distance_from_the_sun_in_kilometres={"type": "integer", "maximum": 9999999999},
-        has_an_atmosphere=FLAG,
-        number_of_known_moons={"type": "integer", "maximum": 999},
-    ),
-    "json-letter": schema_of(4, person=SHORT_TEXT, task={"type": "string", "maxLength": 60}, is_urgent=FLAG),
-    "json-text": schema_of(3, heading=SHORT_TEXT, commands={"type": "array", "items": SHORT_TEXT, "maxItems": 3}),
-}
+LIMIT = 0.98  # how many times as fast an answer has to be at least
 
 
 class Counting:
@@ -229,46 +169,111 @@ class Peer:
         self._process.communicate()
 
 
-def fresh(session: Session) -> Session:
-    """A session as at its start, but for what runs cost: no earlier answers, nothing gained or lost."""
-    costs = session.speculation.decision.costs
-    del vars(session)["speculation"]
-    session.speculation.decision.costs = costs
-    return session
+class Ways:
+    """An engine that answers with proposals and without."""
+
+    def __init__(self, session: Session, clock: Counting | None) -> None:
+        self._session, self._clock = session, clock
+        self._costs, self._off = session.speculation.decision.costs, decoding.speculation_of(session.engine, "off")
+        self._reading = 0.0
+
+    def read(self, prompt: Prompt) -> None:
+        """Read a prompt, which takes so long for each of its answers."""
+        self._session.engine.truncate(0)
+        end = self.plain(Case(prompt, SamplingParams(temperature=0.0), 1)).end
+        assert end is not None
+        self._reading = end.prefill_seconds
+
+    def plain(self, case: Case, *, singly: bool = False) -> Answer:
+        """An answer without proposals; `singly`: also tokens that are certain have a run each."""
+        self._use(self._off)
+        return answer(self._session, case, self._clock, singly=singly)
+
+    def speculated(self, case: Case) -> Answer:
+        """The first answer of a process that knows what runs cost: none before it, nothing gained or lost."""
+        vars(self._session).pop("speculation")
+        made = self._session.speculation
+        made.decision.costs, begin = self._costs, made.begin
+        made.begin = lambda ids, seconds=0.0: begin(ids, self._reading)  # type: ignore[method-assign]
+        return answer(self._session, case, self._clock)
+
+    def _use(self, speculation: Speculation) -> None:
+        vars(self._session)["speculation"] = speculation
 
 
-def compared(
-    plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace, clock: Counting | None
-) -> tuple[float, str]:
-    """Medians of a case: how many times as fast it is with proposals; the same with what they did, and other rates."""
-    ratios, ours, theirs, alone = list[float](), list[float](), list[tuple[Answer, Answer]](), list[float]()
+@dataclass
+class Measured:
+    """Rounds of one answer: how many times as fast it is with proposals, and token by token; rates of both peers."""
 
-    def rate(found: Answer) -> float:
-        return (len(found.ids) - 1) / (found.wall if given.wall else found.cpu)
+    label: str
+    case: Case
+    ratios: list[float] = field(default_factory=list)
+    singly: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    theirs: list[tuple[Answer, Answer]] = field(default_factory=list)
+    last: Answer | None = None
 
-    for _ in range(given.repeats):
-        one, two = answer(plain, case, clock), answer(fresh(other), case, clock)
-        assert one.ids == two.ids, "the texts differ"
-        if case.grammar:
-            alone.append(rate(two) / rate(answer(plain, case, clock, singly=True)))
-        ratios.append(rate(two) / rate(one))
-        ours.append(rate(two))
+    def round(self, ways: Ways, peer: Peer | None, seconds: Callable[[Answer], float], *, twice: bool) -> None:
+        """One more round; not `twice` where times are counted, which do not differ."""
+        case = self.case
+        plain, ours = [ways.plain(case)], [ways.speculated(case)]
+        alone = [ways.plain(case, singly=True)] if case.grammar else []
+        if twice:
+            ours.append(ways.speculated(case))
+            plain.append(ways.plain(case))
+        self.last = ours[-1]
+        assert all(some.ids == self.last.ids for some in (*plain, *ours)), "the texts differ"
+        mean = sum(map(seconds, ours)) / len(ours)
+        self.ratios.append(sum(map(seconds, plain)) / len(plain) / mean)
+        self.ours.append((len(self.last.ids) - 1) / mean)
+        self.singly += [seconds(each) / (len(each.ids) - 1) * self.ours[-1] for each in alone]
         if peer and case.sampling.temperature == 0 and case.grammar is None and case.sampler is None:
-            theirs.append((peer.answer(case, lookup=False), peer.answer(case, lookup=True)))
-    assert two.end is not None
-    report = two.end.speculation
-    told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
-    if report.draft_name:
-        told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
-    if theirs:
-        single, lookup = (median(map(rate, some)) for some in zip(*theirs, strict=True))
-        lengths = "/".join(str(len(each.ids)) for each in theirs[0])
-        told += (
-            f"; {median(ours):.1f} tokens/s, llama.cpp {single:.1f}, with its look-up {lookup:.1f} ({lengths} tokens)"
-        )
-    if alone:
-        told += f"; {median(alone):.2f} x as fast as token by token"
-    return median(ratios), f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
+            self.theirs.append((peer.answer(case, lookup=False), peer.answer(case, lookup=True)))
+
+    def told(self, seconds: Callable[[Answer], float]) -> str:
+        """What came of it, in a line."""
+        assert self.last is not None and self.last.end is not None
+        report = self.last.end.speculation
+        told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
+        if report.draft_name:
+            told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
+        if self.theirs:
+            rates = [[(len(one.ids) - 1) / seconds(one) for one in some] for some in zip(*self.theirs, strict=True)]
+            lengths = "/".join(str(len(each.ids)) for each in self.theirs[0])
+            told += f"; {median(self.ours):.1f} tokens/s, llama.cpp {median(rates[0]):.1f}"
+            told += f", with its look-up {median(rates[1]):.1f} ({lengths} tokens)"
+        if self.singly:
+            told += f"; {spread(self.singly)} as fast as token by token"
+        known = verdict(self.ratios, LIMIT)
+        return f"{self.label} {len(self.last.ids):4} tokens  {known:7} {spread(self.ratios)}  {told}"
+
+
+def rounds(
+    ways: Ways, peer: Peer | None, measured: Sequence[Measured], given: argparse.Namespace, *, counted: bool
+) -> None:
+    """Measure each answer, and again where it is in doubt and there is time."""
+    until, asked = monotonic() + 60 * given.minutes, [*measured]
+
+    def seconds(found: Answer) -> float:
+        return found.wall if given.wall else found.cpu
+
+    def visit(each: Measured) -> None:
+        ways.read(each.case.prompt)
+        for _ in range(1 if counted else given.repeats):
+            each.round(ways, peer if len(each.theirs) < given.repeats else None, seconds, twice=not counted)
+
+    for each in measured:
+        visit(each)
+        print(each.told(seconds), flush=True)
+    while monotonic() < until and (asked := [each for each in asked if in_doubt(each.ratios, LIMIT)]):
+        print(f"more rounds of {len(asked)} answers", file=sys.stderr, flush=True)
+        for each in asked:
+            if monotonic() < until:
+                visit(each)
+    if given.minutes:
+        print("\nAfter all rounds:")
+        for each in measured:
+            print(each.told(seconds))
 
 
 def size_and_cost(text: str) -> tuple[int, float]:
@@ -288,10 +293,29 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer")
     parser.add_argument("--only", nargs="+", choices=PROMPTS, default=[*PROMPTS])
     parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--costs", nargs="+", type=size_and_cost, default=[], metavar="TOKENS:RUNS")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     return parser.parse_args(arguments)
+
+
+def cases(session: Session, given: argparse.Namespace) -> Mapping[str, Case]:
+    """The answers to measure, by their names."""
+    found = dict[str, Case]()
+    for name in given.only:
+        prompt = session.prompt(PromptRequest(PROMPTS[name].encode()))
+        grammar = of_schema(FORMS[name]) if name in FORMS else None
+        temperatures = (HOT,) if name == "random" else (0.0, 0.7)
+        warm = [SamplingParams(temperature=temperatures[-1], seed=seed) for seed in given.seeds]
+        samplings = [SamplingParams(temperature=0.0, seed=1)] * (len(temperatures) > 1) + warm
+        for each in samplings:
+            found[f"{name:11} {f't={each.temperature} {each.seed}':7}"] = Case(prompt, each, given.n, grammar)
+        if name in TOLD:
+            ids = session.tokenizer.encode(f"```python\n{TOLD[name]}```", add_special=False)
+            sampler = Told(ids, min(session.tokenizer.stop_ids))
+            found[f"{name:11} told   "] = Case(prompt, samplings[0], len(ids) + 1, sampler=sampler)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -301,34 +325,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module.perf_counter = clock or process_time  # type: ignore[attr-defined]
     how: dict[str, Any] = {"n_ctx": N_CTX, "n_threads": given.threads, "weights": given.weights}
     peer = Peer(given.peer, given.model, given.threads) if given.peer else None
-    with (
-        Session.open(given.model, **how) as plain,
-        Session.open(given.model, speculate="auto", draft=given.draft, **how) as other,
-    ):
+    with Session.open(given.model, speculate="auto", draft=given.draft, **how) as session:
         if not given.keep:
-            other.speculation.decision.costs = Costs()
+            session.speculation.decision.costs = Costs()
         if clock:
-            other.speculation.decision.costs = clock.known()
-            for session in (plain, other):
-                clock.follow(session.engine)
-        gains = dict[str, float]()
-        for name in given.only:
-            prompt = plain.prompt(PromptRequest(PROMPTS[name].encode()))
-            grammar = of_schema(FORMS[name]) if name in FORMS else None
-            temperatures = (HOT,) if name == "random" else (0.0, 0.7)
-            warm = [SamplingParams(temperature=temperatures[-1], seed=seed) for seed in given.seeds]
-            samplings = [SamplingParams(temperature=0.0, seed=1)] * (len(temperatures) > 1) + warm
-            cases = {f"t={each.temperature} {each.seed}": Case(prompt, each, given.n, grammar) for each in samplings}
-            if name in TOLD:
-                ids = plain.tokenizer.encode(f"```python\n{TOLD[name]}```", add_special=False)
-                sampler = Told(ids, min(plain.tokenizer.stop_ids))
-                cases["told"] = Case(prompt, samplings[0], len(ids) + 1, sampler=sampler)
-            for kind, case in cases.items():
-                label = f"{name:11} {kind:7}"
-                gains[label], said = compared(plain, other, peer, case, given, clock)
-                print(f"{label}  {said}", flush=True)
-        print(f"worst: {min((gain, label) for label, gain in gains.items())}")
-        print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
+            session.speculation.decision.costs = clock.known()
+            clock.follow(session.engine)
+        costs, ways = session.speculation.decision.costs, Ways(session, clock)
+        measured = [Measured(label, case) for label, case in cases(session, given).items()]
+        rounds(ways, peer, measured, given, counted=clock is not None)
+        print(f"worst: {min((round(median(each.ratios), 3), each.label.strip()) for each in measured)}")
+        print({size: round(ratio, 2) for size, ratio in costs.measured.items()})
     if peer:
         peer.close()
 

@@ -231,6 +231,16 @@ def _errors_name(path: Path) -> Iterator[None]:
         raise BadFileError(f"{escaped(str(path))}: {error}", error.hint) from None
 
 
+def _file_in(path: Path) -> str:
+    """The hint that a folder has a GGUF file, empty where it has none or cannot be read."""
+    with suppress(OSError):
+        names = sorted(each.name for each in path.iterdir() if each.suffix == ".gguf")[:2]
+        if names:
+            name = escaped(str(path / names[0]))
+            return f"name a file in it, such as {name}" if len(names) > 1 else f"name the file in it: {name}"
+    return ""
+
+
 def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
     """Map the whole file for reading; its state was taken before."""
     where = escaped(str(path))
@@ -238,7 +248,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
             is_model = (path / "config.json").is_file()
             what = "is a Hugging Face folder, not a GGUF file" if is_model else "is a directory"
-            hint = "llmlocal convert FOLDER model.gguf makes one" if is_model else ""
+            hint = "llmlocal convert FOLDER model.gguf makes one" if is_model else _file_in(path)
             raise BadFileError(f"{where}: {what if path.is_dir() else 'is not a regular file'}", hint)
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())

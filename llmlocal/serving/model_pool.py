@@ -16,6 +16,7 @@ from ..draft.choice import AUTO
 from ..embedding.settings import EmbeddingSettings
 from ..errors import ResourceError, UsageError
 from ..gguf import open_gguf
+from ..text import escaped
 from .http.errors import ApiError
 from .settings import Settings
 from .text_model import TextModel
@@ -58,10 +59,16 @@ class ModelPool:
     """Models that clients may name. The first one answers where a request names none."""
 
     def __init__(self, paths: Mapping[str, Path], settings: Settings) -> None:
-        """Read the headers of all files. Raises NotFoundError, BadFileError, UsageError for a draft of several."""
+        """Read the headers of all files. Assistants are left out, which `left_out` says.
+
+        Raises NotFoundError, BadFileError, UsageError for a draft of several models, and for assistants alone.
+        """
         self.settings = settings
         self.notes: list[str] = []  # of models that were closed
-        self._entries = {name: _offered(name, path) for name, path in paths.items()}
+        self.left_out: list[str] = []
+        found = {name: _offered(name, path) for name, path in paths.items()}
+        self._entries = {name: entry for name, entry in found.items() if entry is not None}
+        self._leave_out([name for name, entry in found.items() if entry is None])
         if settings.draft not in (None, AUTO) and sum("text" in entry.uses for entry in self.entries) > 1:
             raise UsageError("one draft cannot serve several models", "use --draft auto, which looks for one for each")
 
@@ -122,6 +129,14 @@ class ModelPool:
         for entry in self._entries.values():
             entry.text = entry.vectors = None
 
+    def _leave_out(self, assistants: list[str]) -> None:
+        if assistants and not self._entries:
+            what = f"{escaped(assistants[0])}: is an assistant, which proposes tokens for another model"
+            raise UsageError(what, "serve that model, and give it to --draft")
+        hint = "" if self.settings.draft else "; --draft auto finds it for its model"
+        for name in assistants:
+            self.left_out.append(f"{escaped(name)}: is an assistant of another model, not served by itself{hint}")
+
     def _entry(self, name: str | None, use: Use) -> Entry:
         able = [entry for entry in self._entries.values() if use in entry.uses]
         if name:
@@ -157,12 +172,13 @@ class ModelPool:
                 self.notes += model.notes
 
 
-def _offered(name: str, path: Path) -> Entry:
-    """The model in a file, not open yet."""
+def _offered(name: str, path: Path) -> Entry | None:
+    """The model in a file, not open yet; None for an assistant, which works for another model alone."""
     with open_gguf(path) as gguf:
         family, size = gguf.metadata.get("general.architecture"), gguf.metadata.get("general.size_label", "")
         module = models.find(family, str(path))
-        models.refuse_assistant(module, str(path))
+        if models.kind(module) == models.ASSISTANT:
+            return None
         settings = EmbeddingSettings.read(gguf.metadata, str(path))
         encodes = models.kind(module) == models.ENCODER
         uses: set[Use] = {"vectors"} if encodes or settings.pooling else set()

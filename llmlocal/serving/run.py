@@ -64,13 +64,13 @@ def serve_until_stopped(
         told(f"{method} {route} {status} {seconds:.3f} s")
 
     pool = ModelPool(paths, settings)
-    ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
+    ready = f"serving {', '.join(entry.name for entry in pool.entries)} on {listener.url} (Ctrl-C stops)"
     app = application(Service(pool, failed, told), listener.access, logged)
     said = set[str]()
 
     def started() -> None:
         said.update(note for model in pool.loaded() for note in model.notes)
-        notes([*sorted(said), ready])
+        notes([*pool.left_out, *sorted(said), ready])
 
     Server(app, pool, grace, started).run_on(listener.socket)
     notes(sorted({*pool.notes} - said))
