@@ -25,7 +25,7 @@ class Costs:
         self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
         self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
-        self.single = 0.0  # seconds of a run of one token: the median of the last ones, 0 where there was none yet
+        self._single_median: float | None = None  # of `_single` as it is
         self._fresh: dict[int, float] | None = None  # `_known`, and ratios by it
         self._lines: list[float] = []
         self._fresh_until = 0  # the number of runs up to which both hold, if all are of single tokens
@@ -37,7 +37,7 @@ class Costs:
             self._fresh, self._lines = None, []
         if tokens == 1:
             self._single.append(seconds)
-            self.single = median(self._single)
+            self._single_median = None
             self._last_single = self._all
         elif self._single:
             self.runs += 1
@@ -45,6 +45,13 @@ class Costs:
             some = self._ratios.setdefault(tokens, deque(maxlen=SEVERAL))
             some.append(seconds / self.single)
             self._medians[tokens] = median(some)
+
+    @property
+    def single(self) -> float:
+        """Seconds of a run of one token: the median of the last ones, 0 where there was none yet."""
+        if self._single_median is None:
+            self._single_median = median(self._single) if self._single else 0.0
+        return self._single_median
 
     @property
     def stale(self) -> bool:

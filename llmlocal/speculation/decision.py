@@ -95,11 +95,11 @@ class Decision:
         them counted as 1. Of several sequences together: each had one, `proposed` are of all, `taken` is the mean.
         """
         self.costs.took(before + proposed, seconds)
-        single, plain = self.costs.single, self.costs.ratios(before)[-1]
-        if self._reading and single:
+        plain = self.costs.ratios(before)[-1]
+        if self._reading and (single := self.costs.single):
             earned = min(AT_FIRST * self._reading / single, START - self.account)
             self.account, self._reading = self.account + max(earned, 0.0), 0.0
-        if not proposed or not single:
+        if not proposed or not (single := self.costs.single):
             earned = AT_FIRST if self._early else INTEREST
             self._early = max(self._early - 1, 0)
             self.account = min(self.account + earned * plain, CREDIT)

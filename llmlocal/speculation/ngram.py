@@ -49,8 +49,8 @@ class Text:
             self.append(id)
 
     def best_place(self, last: Sequence[int]) -> Place:
-        """The position after the latest place that agrees with most of the tokens `last`, at least one of them."""
-        if not last:
+        """The position after the latest place that agrees with most of the last tokens of a text, at least one."""
+        if not last or not self.ids:
             return NOWHERE
         places = self._after_two.get((last[-2], last[-1])) if len(last) > 1 else None
         fewest = 2 if places else 1
@@ -130,11 +130,12 @@ class NgramProposer:
 
         `certain`: nothing else could come.
         """
-        proposed = self._source.ids[self._place.at] if self.proposes else None
+        at, agreement, _ = self._place
+        proposed = self._source.ids[at] if at else None
         self._text.append(id)
         self._chosen = 0 if certain else self._chosen + 1
         if proposed == id and self._goes_on():
-            self._place = Place(self._place.at + 1, min(self._place.agreement + 1, LONGEST))
+            self._place = Place(at + 1, min(agreement + 1, LONGEST))
         else:
             self._search()
         return None if proposed is None else proposed == id
@@ -155,7 +156,7 @@ class NgramProposer:
         return after < len(self._source.ids) and self._source.ids[after] != END
 
     def _search(self) -> None:
-        self._source, self._place = self._found(self._text.ids[-LONGEST:])
+        self._source, self._place = self._found(self._text.ids)
 
     def _found(self, last: Sequence[int]) -> tuple[Text, Place]:
         place, earlier = self._text.best_place(last), self._earlier.text.best_place(last)

@@ -228,11 +228,13 @@ class Speculation:
                 self._draft.learn(sure, came_true=guess == id)
                 if guess != id:
                     self._guesses.clear()
-            if self._expected and not certain:
-                self.decision.expected.saw(0, self._expected[0] == id)
-            self._expected = self._expected[1:] if self._expected[:1] == [id] else []
-            earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
-            came_true = self._proposer.push(id, certain=certain)
+            if self._expected:
+                if not certain:
+                    self.decision.expected.saw(0, self._expected[0] == id)
+                self._expected = self._expected[1:] if self._expected[0] == id else []
+            proposer = self._proposer
+            earlier, agreement = proposer.from_earlier, proposer.agreement
+            came_true = proposer.push(id, certain=certain)
             if came_true is not None and not certain:
                 self.decision.acceptance[earlier].saw(agreement, came_true)
 
