@@ -210,11 +210,10 @@ def test_others_are_refused(files: tuple[str, Path, Path], tmp_path: Path, said:
 def test_a_server_leaves_it_out(files: tuple[str, Path, Path], said: Said) -> None:
     """Beside a model it is told of and not offered; alone there is nothing to serve."""
     _, path, assistant = files
+    told = "a: is an assistant of another model, not served by itself"
     pool = ModelPool({"a": assistant, "m": path}, Settings())
     assert [entry.name for entry in pool.entries] == ["m"]
-    assert pool.left_out == [
-        "a: is an assistant of another model, not served by itself; --draft auto finds it for its model"
-    ]
+    assert pool.left_out == [f"{told}; --draft auto finds it for its model"]
     assert ModelPool({"a": assistant, "m": path}, Settings(draft="auto")).left_out == [told]
     code, out, err = said("serve", assistant, "--port", "0")
     assert (code, out) == (2, "") and "assistant: is an assistant" in err and "give it to --draft" in err
