@@ -175,14 +175,14 @@ class Ways:
     def __init__(self, session: Session, clock: Counting | None) -> None:
         self._session, self._clock = session, clock
         self._costs, self._off = session.speculation.decision.costs, decoding.speculation_of(session.engine, "off")
-        self._reading = 0.0
+        self.reading = 0.0
 
     def read(self, prompt: Prompt) -> None:
         """Read a prompt, which takes so long for each of its answers."""
         self._session.engine.truncate(0)
         end = self.plain(Case(prompt, SamplingParams(temperature=0.0), 1)).end
         assert end is not None
-        self._reading = end.prefill_seconds
+        self.reading = end.prefill_seconds
 
     def plain(self, case: Case, *, singly: bool = False) -> Answer:
         """An answer without proposals; `singly`: also tokens that are certain have a run each."""
@@ -194,7 +194,7 @@ class Ways:
         vars(self._session).pop("speculation")
         made = self._session.speculation
         made.decision.costs, begin = self._costs, made.begin
-        made.begin = lambda ids, seconds=0.0: begin(ids, self._reading)  # type: ignore[method-assign]
+        made.begin = lambda ids, seconds=0.0: begin(ids, self.reading)  # type: ignore[method-assign]
         return answer(self._session, case, self._clock)
 
     def _use(self, speculation: Speculation) -> None:
@@ -203,11 +203,13 @@ class Ways:
 
 @dataclass
 class Measured:
-    """Rounds of one answer: how many times as fast it is with proposals, and token by token; rates of both peers."""
+    """Rounds of one answer: how many times as fast it is with proposals, after its first token and as a `whole` with the
+    prompt, and than token by token; rates of the peer."""
 
     label: str
     case: Case
     ratios: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
     singly: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
     theirs: list[tuple[Answer, Answer]] = field(default_factory=list)
@@ -223,8 +225,9 @@ class Measured:
             plain.append(ways.plain(case))
         self.last = ours[-1]
         assert all(some.ids == self.last.ids for some in (*plain, *ours)), "the texts differ"
-        mean = sum(map(seconds, ours)) / len(ours)
-        self.ratios.append(sum(map(seconds, plain)) / len(plain) / mean)
+        alone_mean, mean = (sum(map(seconds, some)) / len(some) for some in (plain, ours))
+        self.ratios.append(alone_mean / mean)
+        self.whole.append((ways.reading + alone_mean) / (ways.reading + mean))
         self.ours.append((len(self.last.ids) - 1) / mean)
         self.singly += [seconds(each) / (len(each.ids) - 1) * self.ours[-1] for each in alone]
         if peer and case.sampling.temperature == 0 and case.grammar is None and case.sampler is None:
@@ -234,7 +237,7 @@ class Measured:
         """What came of it, in a line."""
         assert self.last is not None and self.last.end is not None
         report = self.last.end.speculation
-        told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
+        told = f"{median(self.whole):.2f} with its prompt; {report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
         if report.draft_name:
             told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
         if self.theirs:
@@ -334,7 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         costs, ways = session.speculation.decision.costs, Ways(session, clock)
         measured = [Measured(label, case) for label, case in cases(session, given).items()]
         rounds(ways, peer, measured, given, counted=clock is not None)
-        print(f"worst: {min((round(median(each.ratios), 3), each.label.strip()) for each in measured)}")
+        for kind in ("ratios", "whole"):
+            rate, label = min((median(getattr(each, kind)), each.label) for each in measured)
+            print(f"worst{' with its prompt' * (kind == 'whole')}: {rate:.3f} {label}")
         print({size: round(ratio, 2) for size, ratio in costs.measured.items()})
     if peer:
         peer.close()
