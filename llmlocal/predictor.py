@@ -60,13 +60,13 @@ class Predictor(SideProgram):
         self._layers = Layers(self._graph, cache, model.place, prefetch_bytes=model.prefetch_bytes)
         head = record(self._layers)
         assert model.made is not None and model.made.kept is not None
-        assert head.states.kept is not None and head.last.kept is not None and head.logits.kept is not None
+        assert head.states.kept is not None and head.last.kept is not None
         width = head.states.width
         self._made = model.made.kept.view(np.float32).reshape(-1, width)
         self._inputs = head.states.kept.view(np.float32).reshape(-1, width)
         self._last = head.last.kept.view(np.float32).reshape(-1, width)
-        self._logits = head.logits.kept.view(np.float32).reshape(-1, head.logits.width)
-        assert len(self._last) == len(self._logits) == cache.n_seqs
+        self._head = head
+        assert len(self._last) == cache.n_seqs
         shape = cache.n_seqs, cache.n_ctx, width
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
         self._team: ThreadTeam | None = None  # that ran the model last
@@ -112,7 +112,16 @@ class Predictor(SideProgram):
             self.read(ids[:early], states[:early], at, seq)
             last.append(Pairs(seq, ids[early:], states[early:], at + early))
         self._run(last, np.cumsum([len(part.ids) for part in last]) - 1)
-        return [(self._logits[i].copy(), self._last[i].copy()) for i in range(len(parts))]
+        return [(self._logits(i, len(parts)), self._last[i].copy()) for i in range(len(parts))]
+
+    def _logits(self, part: int, parts: int) -> Floats:
+        """A copy of the logits (vocab,) of one of so many sequences."""
+        if self._head.clusters is not None:
+            return self._head.clusters.of(part, parts)
+        logits = self._head.logits
+        assert logits is not None and logits.kept is not None
+        found: Floats = logits.kept.view(np.float32).reshape(-1, logits.width)[part].copy()
+        return found
 
     @abstractmethod
     def _run(self, parts: Sequence[Pairs], outputs: Sequence[int] | NDArray[np.int64]) -> None:

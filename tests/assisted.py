@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from families import GOLDEN, settings
+from families import GOLDEN, VOCAB, settings
 from numpy.typing import NDArray
 
 CASES = ("gemma4-shared-keys", "gemma4-experts")  # the models; the keys of one are shared by its last blocks
 LENGTHS, STEPS = (2, 9, 30), 3  # tokens of the texts that are continued, and the tokens that are proposed for each
 KEPT = ("rope_parameters", "head_dim", "global_head_dim", "sliding_window", "num_key_value_heads", "rms_norm_eps")
 KEPT += ("num_global_key_value_heads", "attention_k_eq_v", "vocab_size", "max_position_embeddings", "hidden_activation")
+CLUSTERED = "gemma4-experts"  # its assistant also has a golden with clusters
+CENTROIDS, ORDERING = "masked_embedding.centroids.weight", "masked_embedding.token_ordering"
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -34,6 +37,14 @@ def assistant_settings(case: str, *, clusters: bool = False) -> dict[str, Any]:
         "tie_word_embeddings": True,
         "text_config": text,
     }
+
+
+def add_order(path: Path) -> None:
+    """Add the order of tokens by clusters, integers, to a file of tensors."""
+    from safetensors.numpy import load_file, save_file
+
+    order = np.random.default_rng(5).permutation(VOCAB)
+    save_file({**load_file(path), ORDERING: order}, path, metadata={"format": "pt"})
 
 
 def assistant_golden(case: str) -> tuple[Shapes, NDArray[np.float32], NDArray[np.float32]]:

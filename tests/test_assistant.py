@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from answers import CONTEXT, answered
-from assisted import CASES, LENGTHS, STEPS, assistant_golden, assistant_settings
+from assisted import CASES, CENTROIDS, CLUSTERED, LENGTHS, STEPS, add_order, assistant_golden, assistant_settings
 from families import IDS, VOCAB, write_weights
 from families.converted import BOUND, EXACT, write_converted, write_tokenizer
 from filled_store import Said
@@ -30,6 +31,7 @@ from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
+from llmlocal.predictor import Pairs
 from llmlocal.quantize.convert import convert_model
 from llmlocal.serving.model_pool import ModelPool
 from llmlocal.serving.settings import Settings
@@ -40,19 +42,11 @@ def write_assistant(case: str, folder: Path, *, clusters: bool = False, without:
     (folder / "config.json").write_text(json.dumps(assistant_settings(case, clusters=clusters)))
     shapes = {name: shape for name, shape in assistant_golden(case)[0].items() if name != without}
     if clusters:
-        shapes |= {"masked_embedding.centroids.weight": (8, 24)}
+        shapes |= {CENTROIDS: (8, 24)}
     write_weights(folder, f"{case}-assistant", shapes)
     if clusters:
         add_order(folder / "model.safetensors")
     write_tokenizer(folder)
-
-
-def add_order(path: Path) -> None:
-    """Add the order of tokens by clusters, integers, to a file of tensors."""
-    from safetensors.numpy import load_file, save_file
-
-    order = {"masked_embedding.token_ordering": np.arange(VOCAB)}
-    save_file({**load_file(path), **order}, path, metadata={"format": "pt"})
 
 
 def changed(path: Path, folder: Path, *, without: str = "", **keys: Any) -> Path:
@@ -102,6 +96,54 @@ def test_logits_and_states_are_those_of_transformers(files: tuple[str, Path, Pat
             id = int(got.argmax())
             assert nmse(got, logits[text, step]) <= BOUND and nmse(state, states[text, step]) <= BOUND
             assert id == logits[text, step].argmax()
+
+
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model, and its assistant with clusters of tokens."""
+    folder = tmp_path_factory.mktemp("clusters")
+    model, _ = convert_assisted(CLUSTERED, folder)
+    (folder / "clustered").mkdir()
+    write_assistant(CLUSTERED, folder / "clustered", clusters=True)
+    return model, convert_model(folder / "clustered", folder / "clustered.gguf", "F32").path
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_logits_of_clusters_are_those_of_transformers(clustered: tuple[Path, Path], copied: bool) -> None:
+    """Of tokens in other clusters, too; several sequences at once."""
+    _, logits, states = assistant_golden(f"{CLUSTERED}-clusters")
+    how: dict[str, Any] = {"n_ctx": 48, "n_threads": 2, "n_seqs": len(LENGTHS), "kv_type": EXACT}
+    with open_gguf(clustered[1]) as assistant:
+        engine = Engine.open(clustered[0], assistant=assistant, copy_weights=copied, **how)
+        predictor = engine.predictor
+        assert predictor is not None
+        for seq, length in enumerate(LENGTHS):
+            engine.prefill(IDS[: length - 1], seq)
+        before = [predictor.states[seq, length - 2] for seq, length in enumerate(LENGTHS)]
+        ids = [IDS[length - 1] for length in LENGTHS]
+        for step in range(STEPS):
+            parts = [Pairs(seq, [ids[seq]], before[seq][None], length - 2) for seq, length in enumerate(LENGTHS)]
+            made = predictor.predict_each(parts)
+            for seq, (got, state) in enumerate(made):
+                assert nmse(got, logits[seq, step]) <= BOUND and nmse(state, states[seq, step]) <= BOUND
+            ids, before = [int(got.argmax()) for got, _ in made], [state for _, state in made]
+        engine.close()
+
+
+def test_clusters_that_do_not_hold_each_token_once(clustered: tuple[Path, Path]) -> None:
+    with open_gguf(clustered[0]) as model, open_gguf(clustered[1]) as gguf:
+        for name, values, words in (
+            ("masked_embd_ordering", np.zeros(VOCAB, "<f4"), "each of 40 tokens once"),
+            ("", None, ""),
+        ):
+            tensors = dict(gguf.tensors)
+            if values is not None:
+                tensors[name] = replace(tensors[name], data=memoryview(values.tobytes()))
+            else:
+                del tensors["masked_embd_ordering"]
+            odd: Any = SimpleNamespace(path=gguf.path, metadata=gguf.metadata, tensors=tensors)
+            with pytest.raises(BadFileError, match=words or "'masked_embd_ordering' is missing"):
+                Engine.open(model, n_ctx=16, n_threads=1, assistant=odd, load=False).close()
 
 
 def test_each_sequence_is_continued_in_one_run(files: tuple[str, Path, Path], engine: Engine) -> None:
@@ -240,8 +282,9 @@ def test_it_is_converted_and_shown(files: tuple[str, Path, Path], tmp_path: Path
     (tmp_path / "clusters").mkdir()
     write_assistant(case, tmp_path / "clusters", clusters=True)
     with open_hf(tmp_path / "clusters") as source, open_gguf(assistant) as gguf:
-        assert "logits of all tokens are computed" in " ".join(source.notes)
-        assert {tensor.name for tensor in source.tensors} == gguf.tensors.keys()
+        clusters = {"masked_embd_centroids.weight", "masked_embd_ordering"}
+        assert {tensor.name for tensor in source.tensors} == gguf.tensors.keys() | clusters
+        assert source.metadata["gemma4-assistant.masked_embd_used_count"] == 2
         assert source.metadata["gemma4-assistant.nextn_predict_layers"] == 3
     (tmp_path / "part").mkdir()
     write_assistant(case, tmp_path / "part", without="post_projection.weight")

@@ -20,19 +20,23 @@ from safetensors import safe_open
 from transformers import AutoConfig, Gemma4AssistantForCausalLM
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from assisted import CASES, LENGTHS, STEPS, assistant_settings
+from assisted import CASES, CLUSTERED, LENGTHS, ORDERING, STEPS, add_order, assistant_settings
 from families import GOLDEN, IDS, write_weights
 from make_family_goldens import open_model
 
 
-def open_assistant(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def open_assistant(case: str, folder: Path, *, clusters: bool) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """The assistant of a case, made in an empty folder, and the shapes of its tensors."""
-    (folder / "config.json").write_text(json.dumps(assistant_settings(case)))
+    config = json.dumps(assistant_settings(case, clusters=clusters))
+    (folder / "config.json").write_text(config)
     Gemma4AssistantForCausalLM(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    shapes.pop(ORDERING, None)
     write_weights(folder, f"{case}-assistant", shapes)
-    (folder / "config.json").write_text(json.dumps(assistant_settings(case)))
+    if clusters:
+        add_order(folder / "model.safetensors")
+    (folder / "config.json").write_text(config)
     how = {"dtype": torch.float32, "attn_implementation": "eager"}
     return Gemma4AssistantForCausalLM.from_pretrained(folder, **how), shapes
 
@@ -58,18 +62,18 @@ def proposed(model: Any, assistant: Any, ids: list[int], window: int) -> tuple[l
     return logits, states
 
 
-def make_golden(case: str) -> None:
+def make_golden(case: str, *, clusters: bool = False) -> None:
     """Write the golden file of one case."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other, torch.no_grad():
         model, _ = open_model(case, Path(one))
-        assistant, shapes = open_assistant(case, Path(other))
+        assistant, shapes = open_assistant(case, Path(other), clusters=clusters)
         window = assistant_settings(case)["text_config"]["sliding_window"]
         made = [proposed(model, assistant, IDS[:length], window) for length in LENGTHS]
     logits, states = (np.array(some) for some in zip(*made, strict=True))
     folder = GOLDEN.parent / "assistants"
     folder.mkdir(parents=True, exist_ok=True)
     text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
-    np.savez_compressed(folder / f"{case}.npz", shapes=text, logits=logits, states=states)
+    np.savez_compressed(folder / f"{case}{'-clusters' * clusters}.npz", shapes=text, logits=logits, states=states)
     print(f"{case}: {len(shapes)} tensors, logits of spread {logits.std():.2f}, {logits.argmax(-1).tolist()}")
 
 
@@ -78,6 +82,8 @@ def main() -> None:
     parser.add_argument("case", nargs="*", choices=[[], *CASES])
     for case in parser.parse_args().case or CASES:
         make_golden(case)
+        if case == CLUSTERED:
+            make_golden(case, clusters=True)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ class _Shape(QTensor):
     def dequantize(self) -> NDArray[np.float32]:
         return np.broadcast_to(np.float32(0), self.shape)
 
+    def bytes_array(self) -> NDArray[np.uint8]:
+        return np.broadcast_to(np.uint8(0), (self.rows, self.format.row_bytes(self.k)))
+
     def as_row(self) -> QTensor:
         return _Shape(self.name, self.format, (1, self.k), self.data)
 

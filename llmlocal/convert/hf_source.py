@@ -188,7 +188,7 @@ def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) ->
 def _refuse_quantized(s: Settings, tensors: dict[str, Stream], conversion: Conversion) -> None:
     """Raises BadFileError for tensors that are not plain numbers, or that scales beside them multiply."""
     config = s.find("quantization_config")
-    kept = {name: x for name, x in tensors.items() if not is_dropped(name)}
+    kept = {name: x for name, x in tensors.items() if not is_dropped(name) and name not in conversion.integers}
     known = re.compile("|".join(conversion.steps) or "$.")  # some architectures have scales of their own
     beside = {f"{name.removesuffix('weight')}scale" for name in kept if name.endswith(".weight")}
     scales = {name for name in kept if (name.endswith(SCALES) or name in beside) and not known.search(name)}

@@ -163,7 +163,7 @@ class Conversion:
     one it gets scores. `needs_json`: SentencePiece's own file does not say how texts are read, tokenizer.json does.
     `of_predictor`: of keys that are lists, an element for each block that predicts further tokens.
     `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded
-    to whole pairs.
+    to whole pairs. `integers`: tensors of integers, by their names in the folder.
     """
 
     classes: tuple[str, ...]
@@ -181,6 +181,7 @@ class Conversion:
     activations: tuple[str, ...] = ("silu", "swish")
     of_predictor: Callable[[Settings], Keys] = lambda _: {}
     whole_pairs: bool = True
+    integers: tuple[str, ...] = ()
 
     def settings(self, folder: Folder, inner: str = "") -> Settings:
         """The settings of a folder, with the defaults of these classes; of the text model of class `inner` inside."""

@@ -15,7 +15,7 @@ from .streams import Stream, stacked
 # Buffers that old checkpoints hold beside their weights, and the parts for images and sound; projector.0 and
 # projector.2 by themselves are those of Jina Reranker 3.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
-TABLES = ("embeddings.position_ids", "embeddings.token_type_ids", "masked_embedding.token_ordering")  # of integers
+TABLES = ("embeddings.position_ids", "embeddings.token_type_ids")  # of integers
 MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|talker\.|token2wav\.|code2wav\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!^)(?<!vocab_)projector\.|^projector\.(?![02]\.weight$)|image_newline|patch_embed"
     r"|patch_merge"

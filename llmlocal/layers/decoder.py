@@ -21,6 +21,7 @@ from .weights import Weights
 
 if TYPE_CHECKING:
     from .moe import Routing
+    from .token_clusters import ClusterLogits
 
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
@@ -259,12 +260,13 @@ class Head:
 
     `states` (tokens, width) are to be written before each run: what the model made of the token before each of the
     batch, after its last norm or before it. `last` (outputs, width) is what takes their place for the token after,
-    `logits` (outputs, vocab) are those of that token.
+    `logits` (outputs, vocab) are those of that token; None where only those of some `clusters` are computed.
     """
 
     states: Value
     last: Value
-    logits: Value
+    logits: Value | None
+    clusters: ClusterLogits | None = None
 
 
 def predicting_blocks(c: Config, blocks: int) -> int:

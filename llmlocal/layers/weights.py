@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadFileError
 from ..quant.tensor import QTensor
@@ -73,6 +74,10 @@ class Weights:
         if not np.isfinite(tensor.dequantize()).all():
             raise self.fail(f"tensor '{tensor.name}' holds a value that is not finite")
         return tensor
+
+    def numbers(self, name: str, n: int) -> NDArray[np.float32]:
+        """`n` numbers, which may be stored as integers. Raises BadFileError if there are more or less, or none."""
+        return self._checked(name, (n,)).dequantize()
 
     def maybe_vector(self, name: str, *shape: int) -> QTensor | None:
         """As `vector`, but None if the file does not have it."""

@@ -1,24 +1,28 @@
 """Assistants of Gemma 4 (Google 2026), which predict further tokens for such a model: small blocks with queries alone,
-which attend to keys and values of the model, and read its states. Their head by clusters of tokens is not used."""
+which attend to keys and values of the model, and read its states. The head may choose clusters of tokens first."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ..errors import UsageError
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, drops, renames
+from ..hf.conversion import Conversion, renames
+from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import Head, logits, norm, scaled_output
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
+from ..layers.token_clusters import CENTROIDS, ORDER, cluster_logits, has_clusters
 from ..layers.weights import Weights
 from ..quant.tensor import QTensor
 from ..runtime.kv_cache import LayerCache
 from . import ASSISTANT, gemma4
 
 KIND = ASSISTANT
+CLUSTERS_USED = 32
 
 
 def assist(
@@ -49,10 +53,16 @@ def assist(
         if stored is None or stored.head_dim != s.head_dim or s.heads % stored.kv_heads:
             raise _foreign(w, f"block {i} does not fit the keys of this model")
         x = scaled_output(g, b, gemma4.sublayers(g, s, None, b, x, ropes[bool(window)], window, stored)[0])
-    x = norm(g, h, w, "output_norm", g.outputs(x))
-    last = g.linear(x, *w.linear("nextn.post_projection", width, h.width))
+    x = norm(g, h, w, "output_norm", x)
+    last = g.linear(g.outputs(x), *w.linear("nextn.post_projection", width, h.width))
     g.graph.keep(last)
-    out = logits(g, h, w, x, w.matrix("token_embd.weight", vocab, h.width))
+    own = w.matrix("token_embd.weight", vocab, h.width)
+    if has_clusters(w):
+        used = c.integer("masked_embd_used_count", 1, vocab, CLUSTERS_USED)
+        clusters = cluster_logits(g, w, x, own, used)
+        clusters.keep(g)
+        return Head(states, last, None, clusters)
+    out = logits(g, h, w, g.outputs(x), own)
     g.graph.keep(out)
     return Head(states, last, out)
 
@@ -63,16 +73,26 @@ def _foreign(w: Weights, why: str) -> UsageError:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
-    s.find("num_centroids", "centroid_intermediate_top_k", "use_ordered_embeddings")
+    s.find("num_centroids")  # the tensor tells it
     blocks = s.integer("num_hidden_layers")
+    used = s.integer("centroid_intermediate_top_k", default=CLUSTERS_USED)
     return gemma4.keys(s) | {
         "attention.shared_kv_layers": blocks,
         "embedding_length_out": s.integer("backbone_hidden_size"),
         "nextn_predict_layers": blocks,
+        "masked_embd_used_count": used if s.flag("use_ordered_embeddings") else None,
     }
 
 
-CLUSTERS = "the head by clusters of tokens is left out: logits of all tokens are computed"
+def token_order(s: Settings, x: Stream) -> dict[str, Stream]:
+    """The ids of tokens in the order of clusters: they are integers, which float32 holds exactly."""
+    stored = {"I64": "<i8", "I32": "<i4"}.get(x.format)
+    if stored is None or x.blocks is None:
+        raise s.fail("masked_embedding.token_ordering must be integers")
+    return {ORDER: constant(x.blocks.read(0, 1).view(stored).reshape(-1))}
+
+
+ORDERING = "masked_embedding.token_ordering"
 CONVERSION = Conversion(
     classes=("Gemma4AssistantForCausalLM", "Gemma4UnifiedAssistantForCausalLM"),
     defaults={**gemma4.CONVERSION.defaults, "tie_word_embeddings": True},
@@ -81,10 +101,12 @@ CONVERSION = Conversion(
     steps={
         **gemma4.CONVERSION.steps,
         r"^(pre|post)_projection\.weight$": renames(r"nextn.\1_projection.weight"),
-        r"^masked_embedding\.": drops(CLUSTERS),
+        r"^masked_embedding\.centroids\.weight$": renames(CENTROIDS),
+        rf"^{re.escape(ORDERING)}$": token_order,
     },
     activations=gemma4.CONVERSION.activations,
     ranked_merges=gemma4.CONVERSION.ranked_merges,
     named_as="gemma4",
-    own_names=("nextn.pre_projection", "nextn.post_projection"),
+    own_names=("nextn.pre_projection", "nextn.post_projection", CENTROIDS, ORDER),
+    integers=(ORDERING,),
 )
