@@ -203,8 +203,10 @@ class Ways:
 
 @dataclass
 class Measured:
-    """Rounds of one answer: how many times as fast it is with proposals, after its first token and as a `whole` with the
-    prompt, and than token by token; rates of the peer."""
+    """Rounds of one answer: how many times as fast it is with proposals, after its first token and as a `whole`.
+
+    Also than token by token, where it has a form, and the rates of the peer.
+    """
 
     label: str
     case: Case
@@ -237,7 +239,8 @@ class Measured:
         """What came of it, in a line."""
         assert self.last is not None and self.last.end is not None
         report = self.last.end.speculation
-        told = f"{median(self.whole):.2f} with its prompt; {report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
+        told = f"{median(self.whole):.2f} with its prompt; {report.accepted} of {report.proposed} accepted"
+        told += f", gain by its own count {report.gain:.2f}"
         if report.draft_name:
             told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
         if self.theirs:

@@ -69,7 +69,7 @@ def cluster_logits(g: Layers, w: Weights, x: Value, embedding: QTensor, used: in
     order = ordered.astype(np.int64)
     shape = clusters, vocab // clusters, width
     rows = np.ascontiguousarray(embedding.bytes_array()[order])
-    matrices = ExpertMatrices.stacked(QTensor(embedding.name, embedding.format, shape, memoryview(rows).cast("B")))
+    matrices = ExpertMatrices.stacked(QTensor(embedding.name, embedding.format, shape, rows.reshape(-1).data))
     r = route(g, g.linear(x, centroids), used, normalize_weights=False, factor=1.0)
     each = g.graph.value(used * width)
     count = g.graph.batch.tokens_times(used)

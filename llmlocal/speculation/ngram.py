@@ -55,7 +55,7 @@ class Text:
         places = self._after_two.get((last[-2], last[-1])) if len(last) > 1 else None
         fewest = 2 if places else 1
         ids, best, most, doubtful = self.ids, 0, 0, False
-        for at in reversed(places or self._after.get(last[-1], ())):
+        for at in reversed(places or self._after.get(last[-1], [])):
             n, longest = fewest, min(at, len(last), LONGEST)
             while n < longest and ids[at - 1 - n] == last[-1 - n]:
                 n += 1
