@@ -10,7 +10,7 @@ from .costs import Costs
 from .ngram import EarlierAnswers
 
 MARGIN = 1.05  # expected gain below which nothing is proposed
-INTEREST = 0.01  # part of a run's time that each run without proposals adds to the account: what trying may cost
+INTEREST = 0.0075  # part of a run's time that each run without proposals adds to the account: what trying may cost
 AT_FIRST = 2 * INTEREST  # while there is nothing in it: of reading a prompt, and of the first EARLY runs
 EARLY = 25
 ANY, AS_WRITTEN = (0.0,), (0.9,)  # one class, and the first guess of the chance in it
