@@ -20,8 +20,8 @@ from .rope import Rope
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from .gemma.token_clusters import ClusterLogits
     from .moe import Routing
-    from .token_clusters import ClusterLogits
 
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input

@@ -9,11 +9,11 @@ from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import Conversion, decoder_keys, drops_if_tied, pads_vocabulary, renames, sliding_layers
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
-from ..layers.altup import corrected, merged, predicted, scaled, spread
 from ..layers.decoder import logits, norm
+from ..layers.gemma.altup import corrected, merged, predicted, scaled, spread
+from ..layers.gemma.per_layer_inputs import PerLayerInputs
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.per_layer_inputs import PerLayerInputs
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights
 from ..ops.activation_sparsity import gaussian_topk

@@ -15,9 +15,9 @@ from ..hf.conversion import (
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, last_logits, norm, scaled_output, scored_experts
+from ..layers.gemma.per_layer_inputs import PerLayerInputs
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.per_layer_inputs import PerLayerInputs
 from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights

@@ -12,10 +12,10 @@ from ..hf.conversion import Conversion, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import Head, logits, norm, scaled_output
+from ..layers.gemma.token_clusters import CENTROIDS, ORDER, cluster_logits, has_clusters
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
-from ..layers.token_clusters import CENTROIDS, ORDER, cluster_logits, has_clusters
 from ..layers.weights import Weights
 from ..quant.tensor import QTensor
 from ..runtime.kv_cache import LayerCache

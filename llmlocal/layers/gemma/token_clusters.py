@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops.gather_rows import gather_rows
-from ..quant.tensor import QTensor
-from ..runtime.graph import Value
-from . import Layers
-from .expert_matrices import ExpertMatrices
-from .moe import grouped_linear, route
-from .weights import Weights
+from ...ops.gather_rows import gather_rows
+from ...quant.tensor import QTensor
+from ...runtime.graph import Value
+from .. import Layers
+from ..expert_matrices import ExpertMatrices
+from ..moe import grouped_linear, route
+from ..weights import Weights
 
 CENTROIDS, ORDER = "masked_embd_centroids.weight", "masked_embd_ordering"
 OTHERS = 1.0  # by how much the logits of other clusters' tokens are below the least

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..ops.altup import STREAMS, altup_correct, altup_predict
-from ..ops.elementwise import scale_columns
-from ..ops.magnitude import match_magnitude
-from ..quant.tensor import QTensor
-from ..runtime.graph import Value
-from . import Layers
-from .decoder import norm
-from .hyperparameters import Hyperparameters
-from .weights import Weights
+from ...ops.altup import STREAMS, altup_correct, altup_predict
+from ...ops.elementwise import scale_columns
+from ...ops.magnitude import match_magnitude
+from ...quant.tensor import QTensor
+from ...runtime.graph import Value
+from .. import Layers
+from ..decoder import norm
+from ..hyperparameters import Hyperparameters
+from ..weights import Weights
 
 
 def spread(g: Layers, x: Value, projections: QTensor) -> list[Value]:

@@ -6,11 +6,11 @@ the file: a run touches the rows of the batch's tokens and no others.
 
 from __future__ import annotations
 
-from ..runtime.graph import Value
-from . import Layers
-from .hyperparameters import Hyperparameters
-from .metadata import Config
-from .weights import Weights
+from ...runtime.graph import Value
+from .. import Layers
+from ..hyperparameters import Hyperparameters
+from ..metadata import Config
+from ..weights import Weights
 
 
 class PerLayerInputs:
