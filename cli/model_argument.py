@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, UsageError
 from .ui import terminal
 
 if TYPE_CHECKING:
@@ -43,13 +43,27 @@ def draft_name(text: str) -> ModelName | str:
     return text if text == "auto" else ModelName(text)
 
 
+NAMES = ("path", ModelName.__name__, model_or_question.__name__, draft_name.__name__)  # types of the parser
+
+
 def with_models(command: Any) -> Any:
-    """`command` (a parsed one, or a group), whose MODEL arguments become paths."""
+    """`command` (a parsed one, or a group), whose MODEL arguments become paths; names of files are not empty."""
     for other in getattr(command, "commands", {}).values():
         with_models(other)
+    for parameter in command.params:
+        if parameter.type.name in NAMES or (parameter.metavar or "").startswith("MODEL"):
+            parameter.type.convert = functools.partial(_not_empty, parameter.type.convert)
     if command.callback:
         command.callback = _with_paths(command.callback)
     return command
+
+
+def _not_empty(convert: Callable[..., Any], value: Any, parameter: Any, ctx: Any) -> Any:
+    """What `convert` makes of a name; an empty one, as of a variable that is not set, would be the present folder."""
+    if value == "" and not ctx.resilient_parsing:
+        where = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+        raise UsageError(f"{where} is an empty text", "is a variable of the shell not set?")
+    return convert(value, parameter, ctx)
 
 
 def _with_paths(callback: Callable[..., Any]) -> Callable[..., Any]:

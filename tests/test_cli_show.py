@@ -171,6 +171,9 @@ def test_metadata(said: Said, tmp_path: Path) -> None:
     code, _, err = said("show", path, "--kv", "a.lomg")
     assert (code, err) == (3, "error: no key a.lomg\nhint: similar keys: a.long, a.list\n")
     assert said("show", path, "--template")[2] == "error: the file has no chat template\n"
+    assert said("show", path, "a.list", "--tensors")[::2] == (
+        2, "error: KEY prints one value: --template, --tensors and --fit have no effect\nhint: leave them out\n"
+    )  # fmt: skip
 
 
 def test_tensors(said: Said, story: Path) -> None:

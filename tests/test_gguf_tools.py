@@ -79,6 +79,9 @@ def test_set_from_a_file(said: Said, model: Path, tmp_path: Path) -> None:
         (("--type", "u32", "--in-place"), ("llama.block_count", "-1")),
         (("--type", "f16", "--in-place"), ("a", "x")),
         (("--in-place",), ("a", "@none")),
+        (("--in-place",), ("general.alignment", "7")),
+        (("--in-place",), ("", "x")),
+        (("--in-place",), ("a", "\udcff")),
         (("--in-place",), ("tokenizer.ggml.model", "x", "y")),
     ],
 )

@@ -259,6 +259,8 @@ def test_show(llama: Path, said: Said) -> None:
     assert said("show", llama / "peft")[1].endswith(f"to use it   llmlocal run MODEL --lora {llama / 'peft'}\n")
     code, _, err = said("show", llama / "peft", "--tensors")
     assert code == 2 and "an adapter has no such parts" in err
+    code, _, err = said("run", llama / "peft", "x")
+    assert code == 5 and "is an adapter, not a model\nhint: llmlocal run MODEL --lora FOLDER" in err
     code, _, err = said("run", llama / "adapter.gguf", "x")
     assert code == 2 and "is an adapter, not a model" in err
 

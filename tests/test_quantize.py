@@ -129,6 +129,7 @@ def test_a_type_that_does_not_fit_falls_back(said: Said, tmp_path: Path, option:
     ("words", "message"),
     [
         (["Q9_9"], "is not a type"),
+        (["Q4_0", "out.gguf"], "the type comes last: quantize SRC OUT TYPE"),
         (["Q1_0"], "Q1_0' files can be run, but not made"),
         (["Q4_0", "--tensor-type", "ffn_up=q1_0"], "tensors can be run, but not made"),
         (["Q4_0", "--tensor-type", "nosuch=q8_0"], "nosuch=q8_0' matches no tensor"),

@@ -138,7 +138,13 @@ def _write(
 ) -> None:
     infos = [TensorInfo(t.name, t.format, t.shape) for t in tensors]
     total, done = sum(t.nbytes for t in gguf.tensors.values()), 0
-    with GGUFWriter(out, metadata, infos, group=parts) as writer:
+    try:
+        opened = GGUFWriter(out, metadata, infos, group=parts)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{shown(error.object)} is not UTF-8") from error
+    except ValueError as error:  # about what is set: all else comes from a file, which has the same limits
+        raise UsageError(str(error)) from error
+    with opened as writer:
         for tensor in tensors:
             for at in range(0, tensor.nbytes, CHUNK):
                 piece = tensor.data[at : at + CHUNK]

@@ -232,13 +232,24 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def _file_in(path: Path) -> str:
-    """The hint that a folder has a GGUF file, empty where it has none or cannot be read."""
+    """What to do with a folder: a GGUF file in it may be named."""
     with suppress(OSError):
         names = sorted(each.name for each in path.iterdir() if each.suffix == ".gguf")[:2]
         if names:
             name = escaped(str(path / names[0]))
             return f"name a file in it, such as {name}" if len(names) > 1 else f"name the file in it: {name}"
-    return ""
+    return "name a file in it, or a model of llmlocal list"
+
+
+def _no_file(path: Path, where: str) -> tuple[str, str]:
+    """What is wrong with a folder, a pipe or a device in the place of a file, and what to do."""
+    if (path / "config.json").is_file():
+        return f"{where}: is a Hugging Face folder, not a GGUF file", "llmlocal convert FOLDER model.gguf makes one"
+    if (path / "adapter_config.json").is_file():
+        return f"{where}: is an adapter, not a model", "llmlocal run MODEL --lora FOLDER adds it to its model"
+    if path.is_dir():
+        return f"{where}: is a folder, not a GGUF file", _file_in(path)
+    return f"{where}: is not a regular file", ""
 
 
 def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
@@ -246,10 +257,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
     where = escaped(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
-            is_model = (path / "config.json").is_file()
-            what = "is a Hugging Face folder, not a GGUF file" if is_model else "is a directory"
-            hint = "llmlocal convert FOLDER model.gguf makes one" if is_model else _file_in(path)
-            raise BadFileError(f"{where}: {what if path.is_dir() else 'is not a regular file'}", hint)
+            raise BadFileError(*_no_file(path, where))
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())
             if not state.st_size:

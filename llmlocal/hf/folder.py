@@ -52,9 +52,7 @@ class Folder:
         if not self.has(CONFIG):
             hint = "a model folder of Hugging Face has one, beside *.safetensors"
             if self.has("adapter_config.json"):
-                hint = (
-                    "this is an adapter: give it to --lora, and its model as SRC, or its model as a GGUF file to --base"
-                )
+                hint = "this is an adapter: llmlocal convert MODEL_FOLDER OUT --lora ADAPTER merges it into its model"
             raise NotFoundError(f"{escaped(str(path))}: has no {CONFIG}", hint)
         self._read: dict[str, dict[str, Any]] = {}
 

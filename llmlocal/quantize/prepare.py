@@ -117,7 +117,8 @@ def _split_words(request: QuantizeRequest) -> tuple[Path, Path | None, str | Non
     if request.target_size is None:
         if len(words) < 2:
             raise UsageError("TYPE is missing", "quantize SRC [OUT] TYPE, as Q4_K_M; --list shows all types for SRC")
-        mix = checked_mix(words.pop())
+        last = words.pop()
+        mix = checked_mix(last, "the type comes last: quantize SRC OUT TYPE" if any(map(mix_named, words[1:])) else "")
     elif len(words) > 1 and mix_named(words[-1]):
         raise UsageError(f"--target-size chooses the type: leave out {words[-1]}")
     if len(words) > 2:

@@ -36,12 +36,12 @@ def mix_named(name: str) -> str | None:
     return upper if upper in MIXES else None
 
 
-def checked_mix(name: str) -> str:
-    """As `mix_named`; raises UsageError for an unknown name."""
+def checked_mix(name: str, hint: str = "") -> str:
+    """As `mix_named`; raises UsageError for an unknown name, with `hint` or all types."""
     mix = mix_named(name)
     if mix is None:
         what = "files can be run, but not made" if _can_run(name) else "is not a type"
-        raise UsageError(f"{shown(name)} {what}", f"types: {' '.join(MIXES)}")
+        raise UsageError(f"{shown(name)} {what}", hint or f"types: {' '.join(MIXES)}")
     return mix
 
 
