@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...errors import UsageError
 from .. import choices
 from ..model_argument import open_local_or_remote
 from ..options.engine import Ctx, KvType
@@ -39,9 +38,7 @@ def show(
     from ...lora.describe import describe_adapter, is_adapter
     from ...model_info.describe import TEMPLATE, describe
 
-    if key is not None and (parts.template or parts.tensors or parts.fit):
-        raise UsageError("KEY prints one value: --template, --tensors and --fit have no effect", "leave them out")
-    key = TEMPLATE if parts.template and key is None else key
+    key = parts.key(key)
     if file.is_dir():
         return show_folder(file, key, as_json=as_json, more=(parts.kv and key is None) or parts.tensors or parts.fit)
     with open_local_or_remote(file) as gguf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from ...errors import UsageError
 from ..option_groups import OptionGroup, option, positional
 from .prompts import text_or_stdin
 
@@ -22,6 +23,14 @@ class PartsShown(OptionGroup):
         "Check whether the model fits this machine, at which context size, and how fast it can be.",
         default=False,
     )
+
+    def key(self, given: str | None) -> str | None:
+        """The metadata key whose value is asked for. Raises UsageError for a part beside `given`, which is KEY."""
+        from ...model_info.describe import TEMPLATE
+
+        if given is not None and (self.template or self.tensors or self.fit):
+            raise UsageError("KEY prints one value: --template, --tensors and --fit have no effect", "leave them out")
+        return TEMPLATE if self.template else given
 
 
 class TokensShown(OptionGroup):
