@@ -118,7 +118,8 @@ def test_no_file_a_folder_a_pipe_a_bad_name(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             open_gguf(path)
     (empty := tmp_path / "empty").mkdir()
-    for folder, hint in ((empty, "name a file in it, or a model of llmlocal list"), (tmp_path, f"name the file in it: {tmp_path / 'x.gguf'}")):
+    named = f"name the file in it: {tmp_path / 'x.gguf'}"
+    for folder, hint in ((empty, "name a file in it, or a model of llmlocal list"), (tmp_path, named)):
         with pytest.raises(BadFileError, match="is a folder, not a GGUF file") as raised:
             open_gguf(folder)
         assert raised.value.hint == hint
