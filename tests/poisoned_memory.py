@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmlocal.ops.kv.kv_type import ALIGN, padded
 from llmlocal.runtime import graph
-from llmlocal.runtime.buffers import aligned
+from llmlocal.runtime.buffers import aligned, large_pages
 from llmlocal.runtime.kv_cache import KVCache, LayerCache
 from llmlocal.runtime.state_cache import ZEROS, StateCache
 
@@ -24,10 +25,13 @@ def poison(patch: pytest.MonkeyPatch) -> None:
     """
     add_layer, allocate = KVCache.add_layer, StateCache.allocate
 
-    def filled(nbytes: int) -> NDArray[np.uint8]:
-        memory = aligned(nbytes)
-        memory[:] = NAN
-        return memory
+    def filled(make: Callable[[int], NDArray[np.uint8]]) -> Callable[[int], NDArray[np.uint8]]:
+        def run(nbytes: int) -> NDArray[np.uint8]:
+            memory = make(nbytes)
+            memory[:] = NAN
+            return memory
+
+        return run
 
     def add_filled_layer(cache: KVCache, *args: Any, **options: Any) -> LayerCache:
         there, layer = len(cache.layers), add_layer(cache, *args, **options)
@@ -40,7 +44,8 @@ def poison(patch: pytest.MonkeyPatch) -> None:
         for layer in cache.layers:
             layer.slots[ZEROS + 1 :] = NAN
 
-    patch.setattr(graph, "aligned", filled)
+    for make in (aligned, large_pages):
+        patch.setattr(graph, make.__name__, filled(make))
     patch.setattr(KVCache, "add_layer", add_filled_layer)
     patch.setattr(StateCache, "allocate", allocate_filled)
 

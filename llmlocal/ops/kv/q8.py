@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT
+from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT, q8_bytes
 from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import KVKernels, KVType
 from .panel import by_rows, product
@@ -85,9 +85,10 @@ def _writers(v: InstructionSet) -> tuple[Any, Any]:
 
 def _load_query(v: InstructionSet) -> Any:
     """Copies the lines of one head from a token's Q8 record, their scales times `scale`."""
+    record_bytes = v.jitable(q8_bytes)
 
     def run(q, t, head, heads, dim, width, scale, target):
-        source = q + t * (heads * dim * 27 // 8 + LINE) + head * (dim // BLOCK) * LINE
+        source = q + t * record_bytes(heads * dim) + head * (dim // BLOCK) * LINE
         for i in range(0, dim // BLOCK * LINE, LINE):
             v.store(target + i, v.load(v.i8x32, source + i))
             v.store(target + i + BLOCK, v.load(v.i8x32, source + i + BLOCK))
