@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ def with_models(command: Any) -> Any:
         with_models(other)
     for parameter in command.params:
         if parameter.type.name in NAMES or (parameter.metavar or "").startswith("MODEL"):
+            parameter.type = copy(parameter.type)  # which other parameters may share
             parameter.type.convert = functools.partial(_not_empty, parameter.type.convert)
     if command.callback:
         command.callback = _with_paths(command.callback)

@@ -234,8 +234,8 @@ def test_what_a_form_expects_is_proposed() -> None:
 
 
 def test_the_time_of_a_prompt_is_what_trying_may_cost() -> None:
-    """Two percent of it, half a token at most; without a prompt the account is empty at first."""
-    for seconds, most in ((0.0, 0.15), (10.0, 0.35), (900.0, 0.65)):
+    """1.5 percent of it, half a token at most; without a prompt the account is empty at first."""
+    for seconds, most in ((0.0, 0.11), (10.0, 0.26), (900.0, 0.61)):
         decision = Decision()
         decision.begin(seconds)
         for _ in range(7):
