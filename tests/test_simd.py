@@ -21,6 +21,7 @@ from llmlocal.quant.simd import arithmetic as simd
 from llmlocal.quant.simd import float16 as halves
 from llmlocal.quant.simd import load_store as memory
 from llmlocal.quant.simd.callee import Intrinsic
+from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.quant.simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from llmlocal.quant.simd.instruction_set import InstructionSet
 
@@ -97,6 +98,12 @@ def test_an_instruction_set_offers_what_is_listed(name: str) -> None:
         n: parameters(getattr(module, n)) for n, x in LISTED.items() if parameters(getattr(module, n)) != parameters(x)
     }
     assert not wrong
+
+
+@pytest.mark.parametrize("name", FEW_TOKENS)
+def test_tokens_that_go_row_by_row_are_those_of_the_table(name: str) -> None:
+    """An instruction set that takes over another's names takes over its numbers, too."""
+    assert FEW_TOKENS[name] == import_module(f"llmlocal.quant.isa.{name}").FEW_TOKENS
 
 
 def test_shared_intrinsics_are_described_as_where_they_are_defined() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ..simd import few_tokens
 from . import vnni
 from .avx2 import *
 from .lanes8 import of_vectors
 
 PROOF = "vpdpbusd"
 TILES = ""
+FEW_TOKENS = few_tokens.FEW_TOKENS["avxvnni"]
 REGISTER_TOKENS = 16
 STORED_SUMS = 0
 FLIP_SIGNED = True

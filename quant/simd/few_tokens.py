@@ -19,7 +19,7 @@ class FewTokens(NamedTuple):
 
 FEW_TOKENS = {
     "avx512": FewTokens(6, 8, 4),
-    "avxvnni": FewTokens(3, 3, 2),
+    "avxvnni": FewTokens(3, 6, 2),
     "avx2": FewTokens(3, 6, 2),
     "generic": FewTokens(3, 3, 2),
     "neon_i8mm": FewTokens(1, 1, 1),
