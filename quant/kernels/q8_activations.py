@@ -98,14 +98,14 @@ def _group(v: InstructionSet) -> Any:
         sign_bytes(bytes_of, line)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
         low, high = v.reduce_add(v.low_half(sums)), v.reduce_add(v.high_half(sums))
+        if signs:
+            sizes = v.reduce_add(v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), sizes_of(bytes_of)))
+            v.store(line + NEGATIVE, int32((sizes - low - high) >> 1))
         scale = v.as_f32(short_scale(v.bits_of(peak * float32(1 / 127))))
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
         v.store(q + HALVES, int32(-low << SUM_SHIFT))
-        if signs:
-            sizes = v.reduce_add(v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), sizes_of(bytes_of)))
-            v.store(line + NEGATIVE, int32((sizes - low - high) >> 1))
         v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
         v.store(q + SCALED_LOW, scale * float32(low))
         first = v.dot4(v.zero(i32x8), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101)), bytes_of)
@@ -241,26 +241,18 @@ def q8_quantizer(v: InstructionSet) -> Any:
     """`(row, record, k)`: k float32 at `row` into a Q8 record. NaN and infinity reach the group's scale."""
     eight, one, signs_at = _eight_groups(v), _group(v), v.jitable(q8_signs)
 
+    @v.jitable
+    def places(i, row, record, k):
+        """Of group i: its numbers, line, column and what lies between columns, plain bytes, line of signs."""
+        column, plain, signs = record + 2 * k, record + k * 19 // 8, record + signs_at(k)
+        return row + 4 * BLOCK * i, record + LINE * i, column + 4 * i, k // 8, plain + BLOCK * i, signs + SIGN_LINE * i
+
     def run(row, record, k):
-        groups, columns, plain, lines = k // BLOCK, record + 2 * k, record + k * 19 // 8, record + signs_at(k)
+        groups = k // BLOCK
         for i in range(0, groups - 7, 8):
-            eight(
-                row + 4 * BLOCK * i,
-                record + LINE * i,
-                columns + 4 * i,
-                k // 8,
-                plain + BLOCK * i,
-                lines + SIGN_LINE * i,
-            )
+            eight(*places(i, row, record, k))
         for i in range(groups // 8 * 8, groups):
-            one(
-                row + 4 * BLOCK * i,
-                record + LINE * i,
-                columns + 4 * i,
-                k // 8,
-                plain + BLOCK * i,
-                lines + SIGN_LINE * i,
-            )
+            one(*places(i, row, record, k))
 
     return v.jitable(run)
 
