@@ -240,9 +240,10 @@ class Engine(Sequences):
     def run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
         """Append tokens to several sequences in one batch: `parts` are (sequence, tokens), at most `ubatch` in all.
 
-        Returns logits (outputs, n_vocab) after the last token of the parts with the indices `outputs`. They may hold
-        what is not finite, so that one sequence does not fail the others. An encoder reads a part with which a sequence
-        begins, which counts as one token. Raises as `prefill`, before anything is run.
+        Returns logits (outputs, n_vocab) after the last token of the parts with the indices `outputs`: the engine's own
+        memory, which holds them until it runs again. They may hold what is not finite, so that one sequence does not
+        fail the others. An encoder reads a part with which a sequence begins, which counts as one token. Raises as
+        `prefill`, before anything is run.
         """
         seqs = [seq for seq, _ in parts]
         for seq, part in parts:
@@ -254,7 +255,7 @@ class Engine(Sequences):
         tokens = [token for _, part in parts for token in part]
         ends = list(itertools.accumulate(len(part) for _, part in parts))
         self._run(tokens, [seq for seq, part in parts for _ in part], [ends[i] - 1 for i in outputs])
-        return self._logits[: len(outputs)].copy()
+        return self._logits[: len(outputs)]
 
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each.

@@ -12,6 +12,7 @@ from .kv.kv_type import ALIGN, KVKernels, Scores
 from .softmax import TAIL, exponentiate, softcap_scores
 
 CHUNK = 256  # keys of a partial result
+BEGIN = 4096  # bytes of keys and of values that are asked for before the first is multiplied: no stream has begun yet
 ROW = 4 * CHUNK + 64  # bytes from row to row of scores: 1024 bytes would keep rows in few sets of the L1 cache
 
 
@@ -96,7 +97,23 @@ def _own(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
+def _fetch_begin(v: InstructionSet, nbytes: int, *, latent: bool) -> Any:
+    """`(layer, cell, count)`: ask for the first bytes of keys and of values of `count` cells from `cell` on."""
+
+    @v.jitable
+    def fetch(at, size):
+        for line in range(at, at + min(size, BEGIN), 64):
+            v.prefetch(line)
+
+    def run(layer, cell, count):
+        if not latent:
+            fetch(layer.keys + nbytes * layer.width * cell, nbytes * layer.width * count)
+        fetch(layer.values + nbytes * layer.value_width * cell, nbytes * layer.value_width * count)
+
+    return v.jitable(run)
+
+
+def attend_chunk(v: InstructionSet, kernels: KVKernels, nbytes: int, *, latent: bool) -> Any:
     """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
 
     `segment` is a `Segment` of `attention`, `layer` a `Layer`; `scores` has room for two matrices (rows, CHUNK), whose
@@ -104,7 +121,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     """
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     sequence_end, first_key, exponentiate_rows = end_of_sequence(v), _first_key(v), _exponentiate_rows(v)
-    own = _own(v)
+    own, fetch_begin = _own(v), _fetch_begin(v, nbytes, latent=latent)
 
     def run(a, s, chunk, layer, queries, scores, partials):
         group, nbytes, stop = a.heads // a.kv_heads, 4 * (layer.value_width + 2 * TAIL), (chunk + 1) * CHUNK
@@ -120,6 +137,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
             last, row = sequence_end(a, first, s.last), (first - s.first) * group
             mine, from_cell = own(a, first, last, at, stop, shared, group, row, scores)
             if mine.keys > 0:
+                fetch_begin(layer, from_cell, mine.keys)
                 rows_queries = queries + layer.query_bytes * row
                 multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
             seen = Scores(scores + ROW * row, ROW, mine.rows, shared + mine.keys)

@@ -317,22 +317,21 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x.
 
-    The next sums are asked for: where rows of y are a power of two apart, no cache keeps them.
+    The next sums are asked for.
     """
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
     vector = 4 * v.LANES
     products, add = panel_group(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
     minima = panel_minima(v, parts, tokens)
-    zeros, loads, stores = panel_sums(v, tokens)
-    fetch_next = v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + t * stride))
+    zeros, loads, stores, fetch = panel_sums(v, tokens)
 
     def run(tile, depth, x, x_stride, y, y_stride, next_y, at):
         if next_y > 0:
-            fetch_next(y + tokens * next_y, y_stride)
+            fetch(y + tokens * next_y, y_stride)
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
             found = products(tile, x, 0, x_stride)
-            sums = minima(add(sums, found, tile + scales, x, x_stride), tile, x, x_stride)
+            sums = minima(add(sums, found, tile + scales, x, 0, x_stride), tile, x, x_stride)
             tile += size
             x += LINE
         stores(sums, y, y_stride)

@@ -26,9 +26,8 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     beside products (`STORED_SUMS`), sums lie behind the scales, and both are touched after the products. Strides are in
     bytes.
     """
-    lanes, size, groups = v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
-    nbytes = fmt.nbytes * v.LANES
-    own, signs_at = fmt.kernels(tile_intrinsics(v)).tile, v.jitable(q8_signs)
+    lanes, size, nbytes = v.LANES, parts.tile_bytes(v.LANES), fmt.nbytes * v.LANES
+    own, signs_at, groups = fmt.kernels(tile_intrinsics(v)).tile, v.jitable(q8_signs), fmt.block // BLOCK
     unit, tile_scales, tile_weights = own.unit, v.jitable(own.scales), v.jitable(own.weights)
 
     def weight(j, w):
@@ -36,7 +35,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
         return v.tuple_get(tile_weights(p, 0, n, i), j)
 
     products, add = panel_group(v, parts, tokens, weight, signs=True)
-    minima, (zeros, loads, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
+    minima, (zeros, loads, stores, fetch_sums) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
 
     lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD, nbytes)
     fetch = v.unroll_map(lines, lambda line, at: v.prefetch(at + ahead + 64 * line))
@@ -45,12 +44,12 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     def step_of(i: int) -> Any:
         def step(sums, p, n, at, x, signs, x_stride, kept):
             fetch(p * lanes + 64 * lines * (unit * n + i))
-            at, x = at + size * i, x + LINE * i
-            found = products((p, n, i), x, signs + SIGN_LINE * i, x_stride)
+            at, x, signs = at + size * i, x + LINE * i, signs + SIGN_LINE * i
+            found = products((p, n, i), x, signs, x_stride)
             if stored:
                 tile_scales(p, 0, at)
                 sums = loads(kept, 4 * lanes)
-            sums = minima(add(sums, found, at + 32 * lanes, x, x_stride), at, x, x_stride)
+            sums = minima(add(sums, found, at + 32 * lanes, x, signs, x_stride), at, x, x_stride)
             if stored:
                 stores(sums, kept, 4 * lanes)
             return sums
@@ -60,6 +59,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     steps = v.fold_parts([step_of(i) for i in range(unit)])
 
     def run(tile, k, x, x_stride, y, y_stride, scratch):
+        fetch_sums(y, y_stride)
         sums, kept, signs = zeros(y, y_stride), scratch + size * groups, x + signs_at(k)
         if stored:
             stores(sums, kept, 4 * lanes)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
-ROWS, MAX_BATCH_ROWS, BATCH_DRAWS = 64, 128, 4  # of a batch: rows that a thread takes at least and at most, how often
+ROWS, MAX_BATCH_ROWS, BATCH_DRAWS = 64, 128, 4  # of a batch: rows that a thread takes at once, at most, and how often
 ROW_DRAWS, MAX_ROWS = 8, 256  # of a single token: how often, and rows at most; slow cores end soon after fast ones then
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
 TILED_TOKENS = GROUP_TOKENS  # in batches of at least so many, every set multiplies every format in one way
@@ -60,9 +60,13 @@ def float_bytes(k: int) -> int:
 
 
 def _batch_rows(rows: int, nth: int, tokens: int) -> int:
-    """How many rows a thread takes at once in a batch: the more, the less often activations are read again."""
+    """How many rows a thread takes at once in a batch: the more, the less often activations are read again.
+
+    Of few tokens as many as leave the threads equal shares: 576 rows are nine times ROWS, five of them for one of two.
+    """
     if tokens <= PASS_TOKENS:
-        return ROWS
+        whole, half = -(-rows // (ROWS * nth)) * ROWS, -(-rows // (BAND * nth)) * BAND
+        return ROWS if whole <= half else BAND
     return max(ROWS, min(MAX_BATCH_ROWS, rows // (BATCH_DRAWS * nth) // BAND * BAND))
 
 

@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 
 from ..blocks.parts import IntegerParts, Part
 from ..simd.instruction_set import InstructionSet
-from .q8_activations import HALVES, NEGATIVE, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
+from .q8_activations import (
+    HALVES,
+    NEGATIVE,
+    PAIR_SHIFT,
+    PAIRS,
+    SCALE,
+    SCALED,
+    SCALED_LOW,
+    SIGNED_SCALE,
+    SUM,
+    SUM_SHIFT,
+)
 
 
 def offset_shift(v: InstructionSet, parts: IntegerParts) -> int:
@@ -38,8 +49,8 @@ def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, weight: Pa
 class PanelGroup(NamedTuple):
     """32 weights of every row of a tile by a panel's tokens: their lines begin at `x`, those of signs at `signs`.
 
-    `products(weights, x, signs, stride)` are the integers; `add(sums, products, scales, x, stride)` gives sums + those
-    under the scales, which lie at the address `scales`: what is read late takes no register before.
+    `products(weights, x, signs, stride)` are the integers; `add(sums, products, scales, x, signs, stride)` gives sums +
+    those under the scales, which lie at the address `scales`: what is read late takes no register before.
     """
 
     products: Any
@@ -51,7 +62,8 @@ def panel_group(
 ) -> PanelGroup:
     """`weight(j, weights)` gives the j-th of the 8 vectors of 32 weights of every row.
 
-    Lines of signs are read only with `signs`, where the set has SIGNS and weights are signed.
+    With `signs`, where the set has SIGNS and weights are signed, lines of signs are read and no others: lines of both
+    kinds for 16 tokens of 576 values would fill the L1 cache.
     """
     if parts.scales == 2:
         return _two_scales(v, parts, tokens, weight, paired)
@@ -63,17 +75,25 @@ def _one_scale(
 ) -> PanelGroup:
     f32 = v.f32
 
-    def scaled(t, sums, products, d, x, stride):
-        scale = d * v.load_splat(f32, x + t * stride + SCALE)
+    def scaled(t, sums, products, d, at, stride):
+        scale = d * v.load_splat(f32, at + t * stride)
         return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
-    add = v.jitable(lambda sums, products, scales, x, stride: every(sums, products, v.load(f32, scales), x, stride))
     if signs:
         by_signs = v.signs_dot(tokens, 8, weight)
-        return PanelGroup(v.jitable(lambda w, x, at, stride: by_signs(at + NEGATIVE, w, at, stride)), add)
+
+        def add_by_signs(sums, products, scales, x, at, stride):
+            return every(sums, products, v.load(f32, scales), at + SIGNED_SCALE, stride)
+
+        products = v.jitable(lambda w, x, at, stride: by_signs(at + NEGATIVE, w, at, stride))
+        return PanelGroup(products, v.jitable(add_by_signs))
+
+    def add(sums, products, scales, x, at, stride):
+        return every(sums, products, v.load(f32, scales), x + SCALE, stride)
+
     starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, weight, paired)
-    return PanelGroup(v.jitable(lambda w, x, at, stride: dot(starts(x + SUM, stride), w, x, stride)), add)
+    return PanelGroup(v.jitable(lambda w, x, at, stride: dot(starts(x + SUM, stride), w, x, stride)), v.jitable(add))
 
 
 def _two_scales(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> PanelGroup:
@@ -89,7 +109,7 @@ def _two_scales(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Par
 
     every = v.unroll_map(tokens, scaled)
 
-    def add(sums, products, scales, x, stride):
+    def add(sums, products, scales, x, at, stride):
         return every(sums, products, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
 
     return PanelGroup(

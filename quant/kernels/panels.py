@@ -41,12 +41,14 @@ def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[.
 class PanelSums(NamedTuple):
     """How a panel's sums, a vector for each token, come from and go to y (tokens, LANES) float32, rows `stride` apart.
 
-    `zeros(y, stride)` and `loads(y, stride)` give them; `stores(sums, y, stride)` writes them.
+    `zeros(y, stride)` and `loads(y, stride)` give them; `stores(sums, y, stride)` writes them; `fetch(y, stride)` asks
+    for where they will go: where rows of y are a power of two apart, or many, no cache keeps them.
     """
 
     zeros: Any
     loads: Any
     stores: Any
+    fetch: Any
 
 
 def panel_sums(v: InstructionSet, tokens: int) -> PanelSums:
@@ -56,6 +58,7 @@ def panel_sums(v: InstructionSet, tokens: int) -> PanelSums:
         v.unroll_map(tokens, lambda t, y, stride: v.zero(f32)),
         v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride)),
         v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t))),
+        v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + t * stride)),
     )
 
 

@@ -9,7 +9,8 @@ SUM_SHIFT, or by that of 6 bits, 1 << PAIR_SHIFT. After the lines come three col
 reading eight groups at once: the scales, minus the sums of the low halves, minus the sums of the high halves; and all
 bytes once more, without gaps. Sets with SIGNS have a line of SIGN_LINE bytes for every 32 values behind them: the
 magnitudes of the bytes at 0; at SIGNS all ones for each that is negative, else 0; at NEGATIVE, int32, the sum of the
-magnitudes of those. A weight with all bits changed is minus itself less 1, so that sum is what its products lack.
+magnitudes of those; at SIGNED_SCALE their scale, float32, so that nothing else is read. A weight with all bits changed
+is minus itself less 1, so that sum is what its products lack.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK, LINE = 32, 64
 SCALE, SUM, SCALED, SCALED_LOW, HALVES, PAIRS = 32, 36, 40, 44, 48, 56
-SIGN_LINE, SIGNS, NEGATIVE = 72, 32, 64
+SIGN_LINE, SIGNS, NEGATIVE, SIGNED_SCALE = 72, 32, 64, 68
 SUM_SHIFT, PAIR_SHIFT = 3, 5
 ROUNDER = 1.5 * 2**23  # added to a small number, it leaves the nearest integer in the low bits, ties to even
 
@@ -102,6 +103,8 @@ def _group(v: InstructionSet) -> Any:
             sizes = v.reduce_add(v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), sizes_of(bytes_of)))
             v.store(line + NEGATIVE, int32((sizes - low - high) >> 1))
         scale = v.as_f32(short_scale(v.bits_of(peak * float32(1 / 127))))
+        if signs:
+            v.store(line + SIGNED_SCALE, scale)
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
@@ -176,7 +179,8 @@ def _eight_heads(v: InstructionSet) -> Any:
 
 
 def _eight_negatives(v: InstructionSet) -> Any:
-    """`(lines, low rows, high rows, sums)`: sums of the magnitudes of negative bytes into eight lines of signs."""
+    """`(lines, low rows, high rows, sums, scale bits)`: sums of the magnitudes of negative bytes, and scales, into eight
+    lines of signs."""
     i32x8, sizes_of = v.i32x8, _sizes(v)
 
     def add(i, sum, rows):
@@ -185,20 +189,21 @@ def _eight_negatives(v: InstructionSet) -> Any:
     sizes = v.unroll_fold(4, add)
 
     def part(g):
-        number = v.slice_of(g, 1)
+        numbers = v.slice_of(2 * g, 2)
 
-        def run(lines, negative):
-            v.store(lines + SIGN_LINE * g + NEGATIVE, number(negative))
+        def run(lines, both):
+            v.store(lines + SIGN_LINE * g + NEGATIVE, numbers(both))
             return 0
 
         return v.jitable(run)
 
     every = v.map_parts(8, part)
 
-    def run(lines, low_rows, high_rows, sums):
-        every(lines, v.shift_signed(sizes(sizes(v.zero(i32x8), low_rows), high_rows) - sums, 1))
+    def run(lines, low_rows, high_rows, sums, scale_bits):
+        negative = v.shift_signed(sizes(sizes(v.zero(i32x8), low_rows), high_rows) - sums, 1)
+        every(lines, v.zip_lanes(negative, scale_bits))
 
-    return v.jitable(run) if v.SIGNS else v.jitable(lambda lines, low_rows, high_rows, sums: None)
+    return v.jitable(run) if v.SIGNS else v.jitable(lambda lines, low_rows, high_rows, sums, scale_bits: None)
 
 
 def _eight_groups(v: InstructionSet) -> Any:
@@ -231,7 +236,7 @@ def _eight_groups(v: InstructionSet) -> Any:
             v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << SUM_SHIFT),
             v.zip_lanes(v.bitcast(i32x8, scaled_low), high_pairs),
         )
-        negatives(lines, low_rows, high_rows, both)
+        negatives(lines, low_rows, high_rows, both, scale_bits)
         heads(q, v.zip_lanes(v.zip_lanes(*eighths), v.zip_lanes(*others)))
 
     return v.jitable(run)
