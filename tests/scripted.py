@@ -93,6 +93,13 @@ class ScriptedEngine:
         self.calls.append(("decode", 1))
         return self._append([token])
 
+    def run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Any:
+        ((_, (token,)),) = parts
+        return self.decode(token)[None]
+
+    def checked(self, logits: Any) -> Any:
+        return logits
+
     def all_logits(self, tokens: Sequence[int]) -> Any:
         return np.stack([self._append([token]) for token in tokens])
 

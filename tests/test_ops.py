@@ -13,6 +13,8 @@ from instruction_sets import ISAS
 from naive import nmse, number, run, turn_neighbours
 from random_arrays import normal, wide
 
+from llmlocal.layers.rope import KEPT, NEAR, Rope
+from llmlocal.layers.rope_scaling import RopeParameters
 from llmlocal.ops.activations import (
     geglu,
     geglu_reference,
@@ -58,6 +60,16 @@ from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.simd.instruction_set import InstructionSet
 
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+def test_kept_rows_of_a_rope_table_are_those_of_a_whole_batch() -> None:
+    """Few tokens look their rows up, however far apart they are, and as many as fill what is kept."""
+    parameters = RopeParameters(10000.0 ** (-np.arange(8) / 8), 1.2)
+    rope = Rope(parameters, True, np.zeros((300, 2, 16), np.float32))
+    for positions in ([5], [6, 7], [63, 64], [0, 131_071, 4095], *([n * NEAR, 5] for n in range(2 * KEPT)), range(300)):
+        rope.fill(at := np.array(positions))
+        assert np.array_equal(rope.table[: len(at)], rope_table(at, parameters.frequencies, 1.2, True))
+    assert len(rope._kept) == KEPT
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -34,7 +34,7 @@ class Llmlocal:
 
     def feed(self, ids: Sequence[int]) -> None:
         if len(ids) == 1:
-            self._engine.decode(ids[0])
+            self._engine.run([(0, ids)], [0])
         else:
             self._engine.prefill(ids)
 

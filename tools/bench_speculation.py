@@ -71,7 +71,7 @@ class Counting:
 
     def follow(self, engine: Any) -> None:
         """Count the runs of an engine."""
-        verify, prefill = engine.verify_parts, engine.prefill
+        verify, prefill, run_parts = engine.verify_parts, engine.prefill, engine.run
 
         def verify_parts(parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Any:
             self._now += self.cost(sum(len(part) for _, part in parts))
@@ -81,7 +81,11 @@ class Counting:
             self._now += self.cost(len(tokens))
             return prefill(tokens, seq)
 
-        engine.verify_parts, engine.prefill, engine.decode = verify_parts, read, lambda id, seq=0: read([id], seq)
+        def run(parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Any:
+            self._now += self.cost(sum(len(part) for _, part in parts))
+            return run_parts(parts, outputs)
+
+        engine.verify_parts, engine.prefill, engine.run = verify_parts, read, run
 
     def known(self) -> Costs:
         """The costs as they are known after many runs."""

@@ -34,12 +34,12 @@ def next_tokens(
         whole = [*unread, *some]
         rows: Iterable[Logits] = engine.verify_parts([(0, whole)], range(n - 1, len(whole)))
     else:
-        rows = [engine.prefill(unread) if n > 1 else engine.decode(unread[0])]
+        rows = engine.run([(0, unread)], [0]) if n == 1 else [engine.prefill(unread)]
     seconds, taken, certain = perf_counter() - clock, 0, 0
     try:
         for logits, proposal in zip(rows, [*some, None], strict=True):
             forced = tokens.forced
-            token = take(tokens, engine.checked(logits) if some else logits, best)
+            token = take(tokens, engine.checked(logits), best)
             speculation.took([token.id], certain=forced)
             taken, certain = taken + 1, certain + forced
             yield token

@@ -158,7 +158,7 @@ def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], dep
         if n_prompt:
             engine.prefill(ids[:n_prompt])
         for id in ids[n_prompt : n_prompt + n_gen]:
-            engine.decode(id)
+            engine.run([(0, [id])], [0])
 
     name = "+".join(f"{kind}{n}" for kind, n in (("pp", n_prompt), ("tg", n_gen)) if n)
     name += f" @ d{depth}" if depth else ""

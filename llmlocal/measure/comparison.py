@@ -164,7 +164,7 @@ class Comparison:
                 middle = perf_counter()
                 model.engine.truncate(0)
                 for id in ids[:MADE]:
-                    model.engine.decode(id)
+                    model.engine.run([(0, [id])], [0])
                 end = perf_counter()
                 if turn:
                     model.prefill.append(n_read / (middle - start))

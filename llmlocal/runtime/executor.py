@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ def yield_address() -> int:
 
 
 class Received(list[tuple[int, FrameType | None]]):
-    """A signal handler that keeps what it is called with."""
+    """A signal handler that keeps what it is called with; `at_work` while one of them is in place."""
+
+    at_work = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.append((number, frame))
@@ -51,16 +54,17 @@ def deferred_signals() -> Iterator[None]:
 
     Within another such block nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread() or isinstance(
-        signal.getsignal(signal.SIGINT), Received
-    ):
+    if threading.current_thread() is not threading.main_thread() or Received.at_work:
         yield  # Python runs signal handlers in the main thread only
         return
-    received = Received()
-    before = {number: signal.signal(number, received) for number in DEFERRED}
+    received, before = Received(), dict[signal.Signals, Any]()
     try:
+        Received.at_work = True
+        for number in DEFERRED:
+            before[number] = signal.signal(number, received)
         yield
     finally:
+        Received.at_work = False
         for deferred, handler in before.items():
             signal.signal(deferred, handler if handler is not None else signal.SIG_DFL)
     for number, frame in received:

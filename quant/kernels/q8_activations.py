@@ -179,8 +179,8 @@ def _eight_heads(v: InstructionSet) -> Any:
 
 
 def _eight_negatives(v: InstructionSet) -> Any:
-    """`(lines, low rows, high rows, sums, scale bits)`: sums of the magnitudes of negative bytes, and scales, into eight
-    lines of signs."""
+    """`(lines, low rows, high rows, sums, scale bits)`: sums of the magnitudes of negative bytes, and the scales, into
+    eight lines of signs."""
     i32x8, sizes_of = v.i32x8, _sizes(v)
 
     def add(i, sum, rows):
