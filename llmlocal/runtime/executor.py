@@ -60,8 +60,8 @@ def deferred_signals() -> Iterator[None]:
     received, before = Received(), dict[signal.Signals, Any]()
     try:
         Received.at_work = True
-        for number in DEFERRED:
-            before[number] = signal.signal(number, received)
+        for deferred in DEFERRED:
+            before[deferred] = signal.signal(deferred, received)
         yield
     finally:
         Received.at_work = False
