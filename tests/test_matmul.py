@@ -25,7 +25,7 @@ from llmlocal.quant.kernels.get_rows import get_rows
 from llmlocal.quant.kernels.matmul import MAX_BATCH_ROWS, ROWS, SCRATCH_BYTES, matmul, matmul_reference
 from llmlocal.quant.kernels.panels import PASS_TOKENS
 from llmlocal.quant.kernels.q8_activations import (
-    NEGATIVE,
+    HALVES_SHIFT,
     SIGN_LINE,
     SUM_SHIFT,
     q8_bytes,
@@ -306,17 +306,15 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
         sums, got = -bytes_of.reshape(-1, 2, 16).sum(-1, dtype=np.int32), fields(record, k)
         assert np.array_equal(got["bytes"], bytes_of) and np.array_equal(got["plain"], bytes_of.ravel())
         assert np.array_equal(got["scale"], scales) and np.array_equal(got["sum"], sums.sum(-1) << SUM_SHIFT)
-        assert np.array_equal(got["halves"], sums << SUM_SHIFT)
+        assert np.array_equal(got["halves"], sums << HALVES_SHIFT)
         assert np.array_equal(got["scaled"], scales * -sums.sum(-1).astype(np.float32))
         assert np.array_equal(got["scaled_low"], scales * -sums[:, 0].astype(np.float32))
         pairs = bytes_of.reshape(-1, 2, 4, 2, 2).sum((2, 4), dtype=np.int16)
         assert np.array_equal(got["pairs"], -32 * pairs.reshape(-1, 4))
         if isa == "avx2":
             negative = np.maximum(-bytes_of.astype(np.int32), 0).sum(-1, keepdims=True, dtype=np.int32)
-            lines = [abs(bytes_of), np.where(bytes_of < 0, 255, 0).astype(np.uint8), negative]
-            assert np.array_equal(
-                got["signs"][:, : NEGATIVE + 4], np.concatenate([line.view(np.uint8) for line in lines], axis=1)
-            )
+            lines = [abs(bytes_of), np.where(bytes_of < 0, 255, 0).astype(np.uint8), negative, scales[:, None]]
+            assert np.array_equal(got["signs"], np.concatenate([line.view(np.uint8) for line in lines], axis=1))
         assert np.array_equal(got["columns"], np.stack([scales, *sums.T.astype(np.float32)]))
     assert (out[-1] == 0xFF).all()
 

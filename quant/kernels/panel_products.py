@@ -8,6 +8,7 @@ from ..blocks.parts import IntegerParts, Part
 from ..simd.instruction_set import InstructionSet
 from .q8_activations import (
     HALVES,
+    HALVES_SHIFT,
     NEGATIVE,
     PAIR_SHIFT,
     PAIRS,
@@ -26,8 +27,8 @@ def offset_shift(v: InstructionSet, parts: IntegerParts) -> int:
 
 
 def offset_times(v: InstructionSet, parts: IntegerParts) -> Any:
-    """Minus eight times sums of activations -> minus the offset times them."""
-    more = offset_shift(v, parts) - SUM_SHIFT
+    """Sums of activations as a record holds them for so many scales -> minus the offset times them."""
+    more = offset_shift(v, parts) - (SUM_SHIFT if parts.scales == 1 else HALVES_SHIFT)
     if more < 0:
         return v.jitable(lambda sums: v.shift_signed(sums, -more))
     return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))

@@ -2,10 +2,10 @@
 
 A record begins with a cache line for every 32 values: the bytes, int8, at 0; their scale, float32, at SCALE; minus
 eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; scale times the sum of the first half,
-float32, at SCALED_LOW; minus eight times the sums of both halves, int32, at HALVES; for both halves, minus 32 times the
+float32, at SCALED_LOW; minus 32 times the sums of both halves, int32, at HALVES; for both halves, minus 32 times the
 sums of first and of second pairs of four, two int16, at PAIRS. The sums let a format's offset and minimum leave the
 inner loop: products start from them, so they are negative and already multiplied by the most common offset, 1 <<
-SUM_SHIFT, or by that of 6 bits, 1 << PAIR_SHIFT. After the lines come three columns, float32 (k / 32,) each, for
+SUM_SHIFT, of two scales 1 << HALVES_SHIFT. After the lines come three columns, float32 (k / 32,) each, for
 reading eight groups at once: the scales, minus the sums of the low halves, minus the sums of the high halves; and all
 bytes once more, without gaps. Sets with SIGNS have a line of SIGN_LINE bytes for every 32 values behind them: the
 magnitudes of the bytes at 0; at SIGNS all ones for each that is negative, else 0; at NEGATIVE, int32, the sum of the
@@ -28,6 +28,7 @@ BLOCK, LINE = 32, 64
 SCALE, SUM, SCALED, SCALED_LOW, HALVES, PAIRS = 32, 36, 40, 44, 48, 56
 SIGN_LINE, SIGNS, NEGATIVE, SIGNED_SCALE = 72, 32, 64, 68
 SUM_SHIFT, PAIR_SHIFT = 3, 5
+HALVES_SHIFT = PAIR_SHIFT  # Q6_K starts from it as it is: a shift costs AVX-512 a pipe that products need
 ROUNDER = 1.5 * 2**23  # added to a small number, it leaves the nearest integer in the low bits, ties to even
 
 
@@ -108,8 +109,8 @@ def _group(v: InstructionSet) -> Any:
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
-        v.store(q + HALVES, int32(-low << SUM_SHIFT))
-        v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
+        v.store(q + HALVES, int32(-low << HALVES_SHIFT))
+        v.store(q + HALVES + 4, int32(-high << HALVES_SHIFT))
         v.store(q + SCALED_LOW, scale * float32(low))
         first = v.dot4(v.zero(i32x8), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101)), bytes_of)
         v.store(q + PAIRS, int32(pairs(low, v.reduce_add(v.low_half(first)))))
@@ -231,9 +232,12 @@ def _eight_groups(v: InstructionSet) -> Any:
         v.store(column, scale)
         v.store(column + column_bytes, v.to_f32(f32x8, none - low))
         v.store(column + 2 * column_bytes, v.to_f32(f32x8, none - high))
-        eighths = (v.zip_lanes(scale_bits, (none - low) << SUM_SHIFT), v.zip_lanes(v.bitcast(i32x8, scaled), low_pairs))
+        eighths = (
+            v.zip_lanes(scale_bits, (none - low) << HALVES_SHIFT),
+            v.zip_lanes(v.bitcast(i32x8, scaled), low_pairs),
+        )
         others = (
-            v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << SUM_SHIFT),
+            v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << HALVES_SHIFT),
             v.zip_lanes(v.bitcast(i32x8, scaled_low), high_pairs),
         )
         negatives(lines, low_rows, high_rows, both, scale_bits)
