@@ -6,6 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import gguf
@@ -14,6 +17,7 @@ from quantized_files import write_small
 from recipe_models import Small
 
 from llmlocal.gguf import ValueType, open_gguf, write_gguf
+from llmlocal.gguf.known_keys import known_type
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -42,6 +46,10 @@ def raw(path: Path, key: str) -> tuple[ValueType, object]:
         ("my.flag", "true", (), (ValueType.BOOL, True)),
         ("my.text", "some words", (), (ValueType.STRING, "some words")),
         ("my.text", "7", ("--type", "string"), (ValueType.STRING, "7")),
+        ("general.author", "7", (), (ValueType.STRING, "7")),  # GGUF says of what type these are
+        ("llama.rope.scaling.factor", "2", (), (ValueType.F32, 2.0)),
+        ("general.sampling.top_k", "40", (), (ValueType.I32, 40)),
+        ("llama.block_count", "7", ("--type", "u16"), (ValueType.U16, 7)),
     ],
 )
 def test_set(said: Said, model: Path, tmp_path: Path, key: str, value: str, options: tuple[str, ...], want: object) -> None:  # fmt: skip # noqa: E501
@@ -51,6 +59,37 @@ def test_set(said: Said, model: Path, tmp_path: Path, key: str, value: str, opti
     with open_gguf(model) as old, open_gguf(out) as new:
         assert {n: bytes(t.data) for n, t in old.tensors.items()} == {n: bytes(t.data) for n, t in new.tensors.items()}
     assert gguf.GGUFReader(out).tensors
+
+
+def test_a_wrong_type_is_put_right(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(path, {"general.architecture": "llama", "llama.block_count": "7"}, [])
+    assert said("gguf", "set", path, "llama.block_count", "7", "--in-place")[0] == 0
+    assert raw(path, "llama.block_count") == (ValueType.U32, 7)
+    assert said("gguf", "set", path, "mine.block_count", "7", "--in-place")[0] == 0
+    assert said("gguf", "set", path, "general.architecture", "mine", "--in-place")[0] == 0
+
+
+def test_types_of_keys_are_those_of_the_gguf_package() -> None:
+    """Its writer is asked with which type it adds each key; of integers, whose text tells their type, some are left."""
+    types: dict[str, str] = {}
+    writer = gguf.GGUFWriter.__new__(gguf.GGUFWriter)
+    writer.arch = "llama"
+    adders = {name: f for name, f in vars(gguf.GGUFWriter).items() if name.startswith("add_")}
+    scalars = {"uint32": "u32", "int32": "i32", "float32": "f32", "bool": "bool", "string": "string"}
+    for name in [*scalars, "array", "key_value"]:
+        kept = partial(lambda kind, key, *_: types.update({key: kind}) if kind else None, scalars.get(name))
+        setattr(writer, f"add_{name}", kept)
+    for name, add in adders.items():
+        values = ["x" if p.annotation.startswith("str") else 1 for p in list(signature(add).parameters.values())[1:]]
+        if values and name not in vars(writer):
+            with suppress(AttributeError):  # those of tensors, and those that take an enumeration
+                add(writer, *values)
+    ours = {key: known_type(key) for key in types if not key.startswith(("clip.", "diffusion."))}
+    assert len(ours) > 150
+    wrong = {k: kind for k, kind in ours.items() if kind and kind.label != types[k]}
+    unknown = {k for k, kind in ours.items() if not kind and types[k] != "u32"}
+    assert (wrong, unknown) == ({}, set())
 
 
 def test_set_in_place_and_remove(said: Said, model: Path) -> None:
@@ -80,6 +119,10 @@ def test_set_from_a_file(said: Said, model: Path, tmp_path: Path) -> None:
         (("--type", "f16", "--in-place"), ("a", "x")),
         (("--in-place",), ("a", "@none")),
         (("--in-place",), ("general.alignment", "7")),
+        (("--in-place",), ("general.architecture", "3")),  # no key is of an architecture of this name
+        (("--in-place",), ("llama.vocab_size", "many")),
+        (("--type", "string", "--in-place"), ("llama.block_count", "7")),
+        (("--in-place",), ("tokenizer.ggml.add_bos_token", "1")),
         (("--in-place",), ("", "x")),
         (("--in-place",), ("a", "\udcff")),
         (("--in-place",), ("tokenizer.ggml.model", "x", "y")),

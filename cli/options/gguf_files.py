@@ -12,7 +12,7 @@ SetKey = Annotated[str, positional("KEY", "The metadata key, such as general.nam
 SetValue = Annotated[str | None, positional("VALUE", "The new value; @FILE reads it from a text file.")]
 ValueKind = Annotated[
     str | None,
-    parameter("--type TYPE", "Type of VALUE: u32, i32, u64, i64, f32, f64, bool, string, ... Default: as it was."),
+    parameter("--type TYPE", "Type of VALUE: u32, i32, u64, i64, f32, f64, bool, string, ... Default: the key's own."),
 ]
 Remove = Annotated[bool, parameter("--remove", "Remove the key.")]
 InPlace = Annotated[bool, parameter("--in-place", "Replace FILE itself, once the changed copy is complete.")]

@@ -37,8 +37,7 @@ class Change:
         if value is None:
             return self._write({}, [key])
         with open_gguf(self.file) as gguf:
-            before = gguf.metadata.raw().get(key)
-            change = {key: edit.typed_value(_text(value), kind, before)}
+            change = {key: edit.typed_value(key, _text(value), kind, gguf.metadata.raw())}
         self._write(change, [], *([Path(value[1:])] if value.startswith("@") else []))
 
     def rename_template(self, old: str, new: str) -> None:

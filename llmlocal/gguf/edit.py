@@ -15,6 +15,7 @@ from ..files.atomic_file import AtomicGroup, check_output
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
+from .known_keys import ARCHITECTURE, alike, check_architecture, known_type
 from .reader import GGUFFile, open_gguf
 from .values import ALIGNMENT_KEY, Array, ValueType
 from .writer import GGUFWriter, TensorInfo
@@ -69,43 +70,62 @@ def _template_key(name: str) -> str:
     return TEMPLATE if name == DEFAULT else f"{TEMPLATE}.{name}"
 
 
-def typed_value(text: str, kind: str | None, before: tuple[ValueType, Any] | None) -> tuple[ValueType, Any]:
-    """A value from the command line as (type, value): of type `kind`, else as before, else the first that fits.
+def typed_value(key: str, text: str, kind: str | None, metadata: Mapping[str, Any]) -> tuple[ValueType, Any]:
+    """A value from the command line as (type, value); `metadata` is the file's, `raw`.
 
-    Raises UsageError where the text is not of that type.
+    It gets type `kind`, else that of before, else that of GGUF's own keys, else the first that fits. Raises UsageError
+    where the text is not of that type, or readers expect another sort of value at this key.
     """
-    if kind is None and before is not None and before[0] is not ValueType.ARRAY:
-        return _parsed(text, before[0])
-    if kind is not None:
-        found = {t.label: t for t in ValueType if t is not ValueType.ARRAY}.get(kind.lower())
-        if found is None:
-            raise UsageError(f"{shown(kind)} is not a type of a value", "u32, i32, u64, i64, f32, f64, bool, string")
-        return _parsed(text, found)
-    if before is not None:
+    known, before = known_type(key), metadata.get(key)
+    if kind is None and before is not None and before[0] is ValueType.ARRAY:
         raise UsageError("arrays cannot be set", "--remove deletes the key")
+    wanted = known
+    if kind is not None:
+        wanted = _type_named(kind)
+        if known and not alike(known, wanted):
+            raise UsageError(f"{shown(key)} is a {known.label}, a {wanted.label} would not be read", "leave out --type")
+    elif before is not None and (known is None or alike(known, before[0])):
+        wanted = before[0]
+    found = (wanted, _parsed(text, wanted, own=known is None)) if wanted is not None else _guessed(text)
+    if key == ARCHITECTURE:
+        check_architecture(metadata, text)
+    return found
+
+
+def _type_named(name: str) -> ValueType:
+    found = {t.label: t for t in ValueType if t is not ValueType.ARRAY}.get(name.lower())
+    if found is None:
+        raise UsageError(f"{shown(name)} is not a type of a value", "u32, i32, u64, i64, f32, f64, bool, string")
+    return found
+
+
+def _guessed(text: str) -> tuple[ValueType, Any]:
+    """The first type that fits."""
     for guess in (ValueType.U32, ValueType.I32, ValueType.U64, ValueType.I64, ValueType.F32, ValueType.BOOL):
         try:
-            return _parsed(text, guess)
+            return guess, _parsed(text, guess)
         except UsageError:
             continue
     return ValueType.STRING, text
 
 
-def _parsed(text: str, kind: ValueType) -> tuple[ValueType, Any]:
+def _parsed(text: str, kind: ValueType, *, own: bool = True) -> Any:
+    """Raises UsageError for a text of another type, which the user may choose for a key of their own."""
     try:
         if kind is ValueType.STRING:
-            return kind, text
+            return text
         if kind is ValueType.BOOL:
-            return kind, {"true": True, "false": False}[text.lower()]
+            return {"true": True, "false": False}[text.lower()]
         if kind in (ValueType.F32, ValueType.F64):
-            return kind, float(text)
+            return float(text)
         number, bits = int(text), int(kind.label[1:])
         low, high = (0, 1 << bits) if kind.label[0] == "u" else (-(1 << bits - 1), 1 << bits - 1)
         if low <= number < high:
-            return kind, number
+            return number
     except (ValueError, KeyError):
         pass
-    raise UsageError(f"{shown(text)} is not a {kind.label}", "--type chooses another type")
+    hint = "--type chooses another type" if own else ""
+    raise UsageError(f"{shown(text)} is not a {kind.label}", "true or false" if kind is ValueType.BOOL else hint)
 
 
 def split_file(source: Path, stem: Path, max_bytes: int, *, force: bool, tell: Progress) -> list[Path]:
