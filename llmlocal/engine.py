@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from . import models
 from .assistant import Assistant
 from .errors import PromptTooLongError, UsageError
+from .gguf.model_file import open_model
 from .gguf.pages import large_share
-from .gguf.reader import GGUFFile, open_gguf
+from .gguf.reader import GGUFFile
 from .layers import Layers
 from .layers.low_rank import LowRank
 from .layers.metadata import Config
@@ -146,7 +147,7 @@ class Engine(Sequences):
         NotFoundError for a missing file, BadFileError for a wrong or unsupported one, UsageError for options that the
         model does not support.
         """
-        gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
+        gguf = file if isinstance(file, GGUFFile) else open_model(file)
         try:
             n_ctx = n_ctx or default_context(gguf)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)

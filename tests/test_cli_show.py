@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import gguf
 import pytest
 from hf_folders import CASES, write_folder
 from terminals import PROGRAM, on_terminal
@@ -18,6 +20,7 @@ from vocabularies import real, spm
 from llmlocal.cli import choices
 from llmlocal.cli.main import COMMANDS
 from llmlocal.gguf import write_gguf
+from llmlocal.gguf.model_file import OTHERS
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
@@ -252,3 +255,25 @@ def test_a_hugging_face_folder(said: Said, tmp_path: Path) -> None:
     code, out, err = said("show", folder)
     assert (code, out, "'Nothing' is not supported" in err) == (5, "", True)
     assert said("show", tmp_path)[0] == 3
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "hi"), ("tokenize", "hi"), ("embed", "hi"), ("bench",), ("quantize", "Q8_0")]
+)
+def test_an_importance_matrix_is_no_model(said: Said, tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(path, {"general.type": "imatrix"}, [])
+    code, out, err = said(words[0], path, *words[1:])
+    assert (code, out) == (2, "") and f"{path}: is an importance matrix, not a model\nhint: use it with " in err
+
+
+def test_show_says_what_else_a_file_is(said: Said, tmp_path: Path) -> None:
+    for kind in (value for name, value in vars(gguf.GGUFType).items() if name.isupper()):
+        path = tmp_path / f"{kind}.gguf"
+        write_gguf(path, {"general.type": kind}, [])
+        code, out, _ = said("show", path)
+        told = dict(re.split(r"  +", line, maxsplit=1) for line in out.splitlines())
+        other = OTHERS.get(kind)
+        assert code == 0 and (other is None) == ("architecture" in told) == (kind is gguf.GGUFType.MODEL)
+        if other is not None and kind is not gguf.GGUFType.ADAPTER:
+            assert (told["holds"], told["hint"]) == (f"{other[0]}, no model", other[1])

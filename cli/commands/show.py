@@ -35,7 +35,8 @@ def show(
               llmlocal show model.gguf --kv general.name
               llmlocal show model.gguf --template > template.jinja
     """
-    from ...lora.describe import describe_adapter, is_adapter
+    from ...gguf.model_file import is_adapter, other_kind
+    from ...lora.describe import describe_adapter
     from ...model_info.describe import TEMPLATE, describe
 
     key = parts.key(key)
@@ -62,5 +63,7 @@ def show(
         elif parts.kv or parts.tensors:
             terminal.lines(sheet.entries(gguf) if parts.kv else (), hang=4)
             terminal.lines(sheet.tensors(gguf) if parts.tensors else (), hang=4)
+        elif other := other_kind(gguf.metadata):
+            terminal.rows(sheet.other_sheet(describe(gguf), gguf.path, *other))
         else:
             terminal.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

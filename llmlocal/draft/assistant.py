@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .. import models
 from ..errors import UsageError
-from ..gguf import GGUFFile, open_gguf
+from ..gguf import GGUFFile
+from ..gguf.model_file import open_model
 from ..model_info.arch_value import arch_value
 from ..text import escaped
 from .draft_model import check_draft
@@ -20,7 +21,7 @@ def open_assistant(path: Path | str, target: GGUFFile) -> GGUFFile | None:
 
     Raises NotFoundError, BadFileError, UsageError for an assistant of another model.
     """
-    gguf = open_gguf(path)
+    gguf = open_model(path)
     try:
         if models.assists(gguf.metadata):
             check_assistant(gguf, target)

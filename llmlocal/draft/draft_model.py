@@ -11,7 +11,8 @@ import numpy as np
 from .. import models
 from ..engine import Engine, Logits
 from ..errors import UsageError
-from ..gguf import GGUFFile, open_gguf
+from ..gguf import GGUFFile
+from ..gguf.model_file import open_model
 from ..model_info.memory import memory
 from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
@@ -41,7 +42,7 @@ class DraftModel:
     @classmethod
     def open(cls, path: Path | str, target: GGUFFile, ends: Collection[int]) -> DraftModel:
         """Open a file, whose engine is not there yet. Raises NotFoundError, BadFileError, UsageError."""
-        gguf = open_gguf(path)
+        gguf = open_model(path)
         try:
             return cls(gguf, target, ends)
         except BaseException:

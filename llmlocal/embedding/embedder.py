@@ -11,7 +11,8 @@ import numpy as np
 from .. import tokenizer as tokenizers
 from ..encoder import POOLINGS, Encoder, Rows
 from ..errors import PromptTooLongError, UsageError
-from ..gguf import GGUFFile, open_gguf
+from ..gguf import GGUFFile
+from ..gguf.model_file import open_model
 from ..model_info.memory_limit import check_text_memory
 from ..model_sizes import trained_context
 from ..quant.jit.cpu import physical_cores
@@ -53,7 +54,7 @@ class Embedder(TextModel):
         `n_ctx`: tokens of a text at most, by default what the model was trained on, LONGEST at most. `force`: also
         where memory seems too small. Raises NotFoundError, BadFileError, UsageError, ResourceError.
         """
-        gguf = open_gguf(path)
+        gguf = open_model(path)
         try:
             settings = EmbeddingSettings.read(gguf.metadata, str(gguf.path))
             pooling = pooling or settings.pooling

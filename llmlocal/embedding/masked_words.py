@@ -10,7 +10,7 @@ import numpy as np
 from .. import tokenizer as tokenizers
 from ..encoder import Encoder
 from ..errors import PromptTooLongError, UsageError
-from ..gguf import open_gguf
+from ..gguf.model_file import open_model
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .embedder import text_limit
@@ -35,7 +35,7 @@ def fill(path: Path | str, text: str, *, top: int, n_threads: int | None = None)
     A place is written [MASK], or as the model's own mask token. Raises NotFoundError, BadFileError; UsageError for a
     text without a mask, and for a model without a head that predicts masked words; PromptTooLongError.
     """
-    with open_gguf(path) as gguf:
+    with open_model(path) as gguf:
         settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
         mask = tokenizer.vocab.special.get("mask")
         if mask is None:

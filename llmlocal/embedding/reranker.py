@@ -9,7 +9,8 @@ from pathlib import Path
 from .. import tokenizer as tokenizers
 from ..encoder import Encoder
 from ..errors import PromptTooLongError, UsageError
-from ..gguf import GGUFFile, open_gguf
+from ..gguf import GGUFFile
+from ..gguf.model_file import open_model
 from ..model_info.memory_limit import check_text_memory
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
@@ -44,7 +45,7 @@ class Reranker(TextModel):
 
         Raises NotFoundError, BadFileError, ResourceError; UsageError for a model without a head that gives one score.
         """
-        gguf = open_gguf(path)
+        gguf = open_model(path)
         try:
             settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
             check_projector(gguf, tokenizer)

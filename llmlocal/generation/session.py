@@ -18,8 +18,8 @@ from ..draft.proposer import Proposer, proposer
 from ..engine import Engine, Logits
 from ..engine_plan import EnginePlan
 from ..errors import LlmlocalError, PromptTooLongError, UsageError
-from ..gguf import GGUFFile, open_gguf
-from ..lora.describe import is_adapter
+from ..gguf import GGUFFile
+from ..gguf.model_file import open_model
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
@@ -98,14 +98,10 @@ class Session:
         copies weights while the tokenizer is loaded and the caller makes a prompt, unless kernels are missing. Raises
         NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
         """
-        gguf, chosen = open_gguf(path), Proposer()
+        gguf, chosen = open_model(path), Proposer()
         begun: Engine | None = None
         try:
             chosen = proposer(gguf, speculate, draft)
-            if is_adapter(gguf):
-                raise UsageError(
-                    f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
-                )
             n_ctx = n_ctx or default_context(gguf)
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""

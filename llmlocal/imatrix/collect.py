@@ -19,7 +19,7 @@ from ..engine import Engine
 from ..errors import UsageError
 from ..files.atomic_file import check_not_input
 from ..files.disk import check_folder
-from ..gguf import open_gguf
+from ..gguf.model_file import open_model
 from ..gguf.split import files_of
 from ..measure.perplexity import BATCH, cut_in_chunks
 from ..model_info.memory_limit import check_memory
@@ -62,7 +62,7 @@ def collect(model: Path, text: bytes, name: str, out: Path, options: CollectOpti
     NotFoundError, BadFileError for a sum that is not finite, and what `Engine.open` and `GGUFWriter` raise.
     """
     matrix = _begin(model, out, options)
-    with open_gguf(model) as gguf:
+    with open_model(model) as gguf:
         cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, options.n_ctx, options.chunks)
         check_memory(gguf.metadata, gguf.tensors, options.n_ctx)
     entry = _entry(matrix, TextRead(name, sha256(text).hexdigest(), 0), out)

@@ -25,11 +25,6 @@ class AdapterFacts:
     formats: dict[str, int]
 
 
-def is_adapter(gguf: GGUFFile) -> bool:
-    """Whether a file is an adapter, of whatever kind, instead of a model."""
-    return gguf.metadata.get("general.type") == "adapter"
-
-
 def describe_adapter(gguf: GGUFFile) -> AdapterFacts:
     """The facts of an adapter's file; what it does not say, or says wrongly, is None."""
     meta, tensors = gguf.metadata, gguf.tensors

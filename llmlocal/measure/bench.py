@@ -16,7 +16,7 @@ import numpy as np
 
 from ..engine import Engine
 from ..errors import UsageError
-from ..gguf import open_gguf
+from ..gguf.model_file import open_model
 from ..model_info.expert_memory import expert_reads
 from ..model_info.machine import free_memory
 from ..model_info.memory import memory
@@ -112,7 +112,7 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
     """
     copied, read = {}, {}
     for path in models:
-        with open_gguf(path) as gguf:
+        with open_model(path) as gguf:
             needed = memory(gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type).total, free_memory()
             copied[path] = copies_weights(plan.weights, gguf.tensors, *needed)
             read[path] = expert_reads(gguf.metadata, gguf.tensors, *needed)

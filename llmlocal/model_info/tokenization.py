@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import tokenizer as tokenizers
 from ..errors import UsageError
-from ..gguf import open_gguf
+from ..gguf.model_file import open_model
 from ..tokenizer import Tokenizer
 
 
@@ -21,7 +21,7 @@ class Tokenization:
     @classmethod
     def open(cls, path: Path | str, *, special: bool = True) -> Tokenization:
         """Load the tokenizer of a file. Raises NotFoundError, or BadFileError where it has no usable vocabulary."""
-        with open_gguf(path) as gguf:
+        with open_model(path) as gguf:
             return cls(tokenizers.load(gguf.metadata), special=special)
 
     def encode(self, text: str | bytes) -> list[tuple[int, bytes]]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..files.atomic_file import check_output
 from ..gguf import GGUFFile, TensorInfo, ValueType, open_gguf
+from ..gguf.model_file import is_adapter
 from ..gguf.split import files_of
 from ..gguf.writer import GGUFWriter
 from ..lora.adapter import Delta, read_adapter
-from ..lora.describe import is_adapter
 from ..lora.run_time import check_deltas
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all

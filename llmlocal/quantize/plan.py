@@ -11,6 +11,7 @@ from typing import Any
 from ..convert.stored_format import stored_format
 from ..errors import BadFileError, UsageError
 from ..gguf import file_types
+from ..gguf.model_file import check_is_model
 from ..gguf.values import Array, ValueType
 from ..gguf.writer import TensorInfo, packed_size
 from ..quant.format import BY_NAME, Format
@@ -88,8 +89,12 @@ def plan_conversion(source: TensorSource, type_name: str) -> GGUFPlan:
 
 
 def model_traits(source: TensorSource) -> ModelTraits:
-    """What recipes ask of a model. Raises BadFileError where the metadata does not give architecture and layers."""
+    """What recipes ask of a model. Raises BadFileError where the metadata does not give architecture and layers.
+
+    Raises as `check_is_model`.
+    """
     values = source.values
+    check_is_model(values, source.path)
     architecture = values.get("general.architecture")
 
     def first(name: str, default: int = 0) -> int:

@@ -15,7 +15,7 @@ from .. import models
 from ..draft.choice import AUTO
 from ..embedding.settings import EmbeddingSettings
 from ..errors import ResourceError, UsageError
-from ..gguf import open_gguf
+from ..gguf.model_file import open_model
 from ..text import escaped
 from .http.errors import ApiError
 from .settings import Settings
@@ -174,7 +174,7 @@ class ModelPool:
 
 def _offered(name: str, path: Path) -> Entry | None:
     """The model in a file, not open yet; None for an assistant, which works for another model alone."""
-    with open_gguf(path) as gguf:
+    with open_model(path) as gguf:
         family, size = gguf.metadata.get("general.architecture"), gguf.metadata.get("general.size_label", "")
         module = models.find(family, str(path))
         if models.kind(module) == models.ASSISTANT:
