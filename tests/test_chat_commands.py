@@ -121,11 +121,11 @@ def test_commands_say_what_they_did(chat: Chat, tmp_path: Path) -> None:
 def test_words_and_lines_that_may_be_commands_are_asked_about(chat: Chat, tmp_path: Path) -> None:
     person = chat(["an answer"])
     person.prompted()
-    asked(person, "/usr/bin/env: not found", "n", "There is no command /usr/bin/env:")
+    asked(person, "/usr/bin/env: not found", "n", "There is no command /usr/bin/env:. Send")
     person.until(lambda lines: lines[-1].startswith("> /usr/bin/env: not found"))  # nothing typed is lost
     person.type("\x03")
     person.prompted()
-    asked(person, "/contxt", "y", "did you mean /context?")
+    asked(person, "/contxt", "y", "did you mean /context? Send")
     person.until("an answer")
     person.prompted(3)
     person.say("/read /nowhere/x what?")

@@ -87,7 +87,7 @@ def _handle(runner: TurnRunner, text: str) -> bool:
 def _offer_as_text(runner: TurnRunner, text: str) -> None:
     """A line that begins with / but is not a command, such as a path: send it, or leave it to be corrected."""
     name, close = slash_commands.unknown(text)
-    if runner.asked(f"There is no command {name}{close}. Send the line to the model as text?", YES_NO) == "yes":
+    if runner.asked(f"There is no command {name}{close or '.'} Send the line to the model as text?", YES_NO) == "yes":
         runner.ask(text)
     else:
         runner.default = text
