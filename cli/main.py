@@ -63,15 +63,15 @@ COMMANDS = (
     "completion",
     "help",
 )
-NEXT = """Run language models on this machine's CPU. Next steps:
-
-  llmlocal run "what can you do?"   ask the built-in guide; no network needed
-  llmlocal chat                     chat with the guide
-  llmlocal list --available         list models that can be downloaded
-  llmlocal pull qwen3-0.6b          download a model
-  llmlocal chat qwen3-0.6b          chat with it
-  llmlocal doctor                   check this machine
-  llmlocal --help                   list all commands"""
+NEXT = (
+    ('llmlocal run "what can you do?"', "ask the built-in guide; no network needed"),
+    ("llmlocal chat", "chat with the guide"),
+    ("llmlocal list --available", "list models that can be downloaded"),
+    ("llmlocal pull qwen3-0.6b", "download a model"),
+    ("llmlocal chat qwen3-0.6b", "chat with it"),
+    ("llmlocal doctor", "check this machine"),
+    ("llmlocal --help", "list all commands"),
+)
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -141,7 +141,16 @@ def llmlocal(
               llmlocal help run
     """
     if ctx.invoked_subcommand is None:
-        terminal.say(NEXT)
+        terminal.say(_next_steps(ctx))
+
+
+def _next_steps(ctx: typer.Context) -> str:
+    formatter = ctx.make_formatter()
+    formatter.write_text("Run language models on this machine's CPU. Next steps:")
+    formatter.write("\n")
+    formatter.indent()
+    formatter.write_dl(NEXT, col_max=len(NEXT[0][0]), col_spacing=3)
+    return formatter.getvalue().rstrip("\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

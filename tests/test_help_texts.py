@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,15 @@ def test_help_fits_and_breaks_between_words(width: int, monkeypatch: pytest.Monk
         assert max(map(len, examples.splitlines())) <= WIDTHS[0], words
         for parameter in context.command.get_params(context):
             assert set((parameter.help or "").split()) <= set(help.split()), (words, parameter.name)
+
+
+def test_next_steps_fit(said: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program says without a command: at 80 columns as in the first minute."""
+    for width in WIDTHS:
+        monkeypatch.setenv("COLUMNS", str(width))
+        code, out, _ = said()
+        assert code == 0 and max(map(len, out.splitlines())) <= width
+        assert (out in (ROOT / "docs/first-minute.md").read_text()) == (width == 80)
 
 
 def test_no_summary_is_cut_off() -> None:
