@@ -210,6 +210,25 @@ def test_what_is_wrong_is_named(client: anthropic.Anthropic, name: str) -> None:
     assert body["type"] == "error" and body["error"]["type"] == "invalid_request_error"
 
 
+def test_a_conversation_that_is_not_kept_is_sent_whole(client: anthropic.Anthropic, says: Says) -> None:  # noqa: F811
+    """The client's runner of tools asks the server to keep the conversation, and goes on without."""
+    import anthropic
+
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """The weather in a city.
+
+        Args:
+            city: its name
+        """
+        says("It rains.")
+        return "rain"
+
+    says(CALL)
+    runner = client.beta.messages.tool_runner(model="tiny", max_tokens=99, messages=ASK, tools=[weather])
+    assert [message.content[-1].type for message in runner] == ["tool_use", "text"]
+
+
 def test_errors_have_their_classes(client: anthropic.Anthropic, server: Served, monkeypatch: Any) -> None:  # noqa: F811
     import anthropic
 

@@ -9,6 +9,7 @@ import pytest
 from served import Served, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.generation.log_probabilities import ScoredToken
+from llmlocal.scheduler.request import Request
 from llmlocal.serving.openai.logprobs import CompletionLogprobs
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -99,6 +100,38 @@ def test_every_sampler_of_run_may_be_asked_for(server: Served) -> None:  # noqa:
     status, got = server.ask("POST", "/api/chat", body)
     assert status == 200, got
     assert got["message"]["content"] == text
+
+
+def test_the_fields_of_llama_cpps_editors(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """What llama.vscode sends for an edit: other names, an order of samplers, and no limit."""
+    asked: list[Request] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r) or submit(r, d))
+    names = {"dry_penalty_last_n": 9, "typ_p": 0.5, "samplers": "edkypmxt", "top_k": -1, "dry_multiplier": 1}
+    hints = {"cache_prompt": True, "timings_per_token": False, "t_max_predict_ms": 1, "reasoning_format": "auto"}
+    said(server, {"messages": ASK, "max_tokens": -1, "n_predict": 3, **names, **hints})
+    (request,) = asked
+    params = request.sampler.params
+    assert request.max_tokens == 3 and (params.dry_last_n, params.typical_p, params.top_k) == (9, 0.5, 0)
+    assert params.stages == ("top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
+    some = {"samplers": ["top_k", "temperature"], "dry_multiplier": 1, "presence_penalty": 1}
+    said(server, SHORT | some)
+    params = asked[1].sampler.params
+    assert params.stages == ("top_k", "temperature") and params.dry_multiplier == params.presence_penalty == 0
+    assert server.ask("POST", "/v1/completions", {"prompt": "a", "max_tokens": -1, "stop": ["e"]})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "given", [{"samplers": "kq"}, {"samplers": ["top_k", "top_k"]}, {"samplers": ["top_k", "dry"]}, {"samplers": [1]}]
+)
+def test_orders_that_are_none(server: Served, given: Any) -> None:  # noqa: F811
+    status, got = server.ask("POST", CHAT, SHORT | given)
+    assert status == 400 and got["error"]["param"] == "samplers"
+
+
+def test_one_name_of_a_parameter(server: Served) -> None:  # noqa: F811
+    status, got = server.ask("POST", CHAT, SHORT | {"dry_last_n": 1, "dry_penalty_last_n": 2})
+    assert status == 400 and got["error"]["param"] == "dry_penalty_last_n"
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -214,6 +214,25 @@ def test_calls_in_a_stream(client: openai.OpenAI, says: Says) -> None:  # noqa: 
     assert len(one.choices[0].message.tool_calls) == 1
 
 
+def test_calls_of_some_functions(client: openai.OpenAI, says: Says, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    asked: list[str] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+    says(CALL)
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "weather"}}]}
+    got = chat(client, tools=[F, TOOL], tool_choice={"type": "allowed_tools", "allowed_tools": allowed}, max_tokens=99)
+    assert got.choices[0].message.tool_calls[0].function.name == "weather"
+    assert '"weather"' in asked[0] and '"f"' not in asked[0]
+
+
+def test_a_refusal_goes_back(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    asked: list[str] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+    chat(client, messages=[*ASK, {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]}, *ASK])
+    assert "assistant: never" in asked[0]
+
+
 def test_a_call_that_is_cut_short_is_text(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
     says(CALL)
     choice = chat(client, tools=[TOOL], max_tokens=30).choices[0]
@@ -270,6 +289,8 @@ def test_models(client: openai.OpenAI) -> None:
 
 # ---- errors and ends -----------------------------------------------------------------------------------------------
 
+F = {"type": "function", "function": {"name": "f"}}
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a field that nobody reads": ({"extra_body": {"foo": 1}}, "foo"),
     "no messages": ({"messages": []}, "messages"),
@@ -303,7 +324,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "["}}]}]},
         "messages[0].tool_calls[0].function.arguments",
     ),
-    "max_tokens": ({"max_tokens": -1}, "max_tokens"),
+    "max_tokens": ({"max_tokens": -2}, "max_tokens"),
+    "a function that is not there": (
+        {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [F]}}},
+        "tool_choice",
+    ),
     "too long": ({"messages": [{"role": "user", "content": "the dog " * 400}]}, "messages"),
 }
 

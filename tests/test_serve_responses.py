@@ -118,6 +118,13 @@ def test_one_call_at_most(client: openai.OpenAI, says: Says) -> None:  # noqa: F
     assert create(client, tools=[TOOL], tool_choice="none").output_text == CALL + CALL
 
 
+def test_calls_of_some_functions(client: openai.OpenAI, says: Says, prompts: list[str]) -> None:  # noqa: F811
+    says(CALL)
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]}
+    got = create(client, tools=[TOOL, TOOL | {"name": "other"}], tool_choice=allowed)
+    assert got.output[-1].name == "weather" and "other" not in prompts[0]
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a field that nobody reads": ({"extra_body": {"foo": 1}}, "foo"),
     "nothing": ({"input": []}, "input"),

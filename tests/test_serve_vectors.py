@@ -73,6 +73,25 @@ def test_scores_are_those_of_rerank(server: Served, reranker: Path, lists: Path,
     assert len(server.ask("POST", "/v1/rerank", body | {"top_n": 1})[1]["results"]) == 1
 
 
+def test_vectors_in_ollamas_protocol(server: Served, bert: Path) -> None:
+    """As its `ollama` package asks for them; a text that is too long is cut, unless the client says otherwise."""
+    long = "cat " * 100
+    with Embedder.open(bert, n_threads=1) as embedder:
+        texts = [*TEXTS, long]
+        want = np.concatenate([group.rows for group in embedder.embed(texts, truncate=True)])
+    body = {"model": "bert:latest", "input": texts, "keep_alive": -1, "options": {"num_ctx": 64}}
+    status, got = server.ask("POST", "/api/embed", body)
+    assert status == 200 and got["model"] == "bert" and got["prompt_eval_count"] > 50
+    np.testing.assert_array_equal(np.array(got["embeddings"], np.float32), want)
+    assert len(server.ask("POST", "/api/embed", {"input": "dog", "dimensions": 4})[1]["embeddings"][0]) == 4
+    old = server.ask("POST", "/api/embeddings", {"model": "bert", "prompt": TEXTS[1]})[1]
+    np.testing.assert_array_equal(np.array(old["embedding"], np.float32), want[1])
+    assert "bert" in [model["name"] for model in server.ask("GET", "/api/ps")[1]["models"]]
+    for wrong in ({"input": long, "truncate": False}, {"input": [1]}, {"input": "a", "model": "tiny"}, {}):
+        status, refusal = server.ask("POST", "/api/embed", wrong)
+        assert status == 400 and isinstance(refusal["error"], str)
+
+
 WRONG: dict[str, tuple[str, dict[str, Any], int]] = {
     "no input": ("/v1/embeddings", {}, 400),
     "empty": ("/v1/embeddings", {"input": []}, 400),

@@ -46,6 +46,8 @@ class SharedPrefixes:
 
     def group(self, seq: int) -> tuple[int, int]:
         """Whose cells, and how many, a sequence reads first; those of which it is the same are read at once."""
+        if not self._borrowed:
+            return seq, 0
         return self._borrowed.get(seq) or (seq, self._lent(seq))
 
     def share(self, source: int, target: int, length: int) -> None:

@@ -18,7 +18,9 @@ from .http.guard import Access, Guard, Logged
 from .llamacpp.infill import infill
 from .llamacpp.tokens import apply_template, detokenize, tokenize
 from .ollama.generate import chat, generate
-from .ollama.models import show, tags, version
+from .ollama.models import running, show, tags, version
+from .ollama.vectors import embed
+from .ollama.vectors import embeddings as ollama_embeddings
 from .openai.chat import chat_completions
 from .openai.completions import completions
 from .openai.models import models, one_model
@@ -57,7 +59,10 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/v1/messages/count_tokens", count_tokens),
     ("POST", "/api/chat", chat),
     ("POST", "/api/generate", generate),
+    ("POST", "/api/embed", embed),
+    ("POST", "/api/embeddings", ollama_embeddings),
     ("GET", "/api/tags", tags),
+    ("GET", "/api/ps", running),
     ("POST", "/api/show", show),
     ("GET", "/api/version", version),
     ("POST", "/infill", infill),

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..generation.events import Token
 from ..text import readable
 from .forms import CODE, Form
-from .functions import Declared, Delta
+from .functions import MOST_FUNCTIONS, Declared, Delta
 from .http.errors import ApiError, refused
 from .http.fields import Fields
 from .text_model import TextModel
@@ -98,12 +98,26 @@ def tool_choice(fields: Fields, tools: Sequence[Declared]) -> Calling:
         kind = fields.choice("tool_choice", ("none", "auto", "required")) or "auto"
         return _calling(fields, kind, tools, one=one)
     chosen = fields.required_object("tool_choice")
+    if chosen.required_choice("type", ("function", "allowed_tools")) == "function":
+        return _calling(fields, "required", tools, _function_name(chosen), one=one)
+    holder = chosen.object("allowed_tools") or chosen  # of a chat, or of a response
+    kind = holder.required_choice("mode", ("auto", "required"))
+    names = [_function_name(tool) for tool in holder.objects("tools", MOST_FUNCTIONS)]
+    holder.done()
+    chosen.done()
+    for name in names:
+        _check_declared(fields, tools, name)
+    return _calling(fields, kind, [tool for tool in tools if tool["function"]["name"] in names], one=one)
+
+
+def _function_name(chosen: Fields) -> str:
+    """The name of a function that is chosen."""
     chosen.required_choice("type", ("function",))
     holder = chosen.object("function") or chosen  # of a chat, or of a response
     name = holder.required_text("name")
     holder.done()
     chosen.done()
-    return _calling(fields, "required", tools, name, one=one)
+    return name
 
 
 def tool_choice_object(fields: Fields, tools: Sequence[Declared]) -> Calling:
@@ -127,6 +141,11 @@ def _calling(
     names = [tool["function"]["name"] for tool in tools]
     if not names:
         raise refused(fields.place("tool_choice"), "a call is forced, and no function is declared")
-    if name is not None and name not in names:
-        raise refused(fields.place("tool_choice"), f"no function is called '{name[:64]}'")
+    if name is not None:
+        _check_declared(fields, tools, name)
     return Calling.of(tools, names if name is None else [name], one=one)
+
+
+def _check_declared(fields: Fields, tools: Sequence[Declared], name: str) -> None:
+    if all(tool["function"]["name"] != name for tool in tools):
+        raise refused(fields.place("tool_choice"), f"no function is called '{name[:64]}'")

@@ -22,13 +22,18 @@ from .text_model import TextModel
 
 MOST_STOPS, STOP_LENGTH = 16, 1000
 MOST_CHOICES, MOST_BIASES, MOST_LOGPROBS = 16, 1024, 20
-OR_MINUS_ONE = ("repeat_last_n", "dry_last_n", "seed")  # -1 stands for all tokens, and for any seed
+OR_MINUS_ONE = ("top_k", "repeat_last_n", "dry_last_n", "seed")  # -1 stands for all tokens, and for any seed
+OTHER_NAMES = {"dry_penalty_last_n": "dry_last_n", "typ_p": "typical_p"}  # of llama.cpp -> ours
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # Fields that change nothing about an answer.
 HARMLESS = (
     *("user", "metadata", "store", "safety_identifier", "prediction"),
-    *("prompt_cache_key", "prompt_cache_retention", "cache_prompt"),
+    *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_prompt"),
 )
+
+
+# What llama.cpp's clients send to speed up its server, or to be told how fast it is.
+HINTS = ("t_max_prompt_ms", "t_max_predict_ms", "n_indent", "id_slot", "timings_per_token", "return_progress")
 
 
 @dataclass(slots=True)
@@ -74,20 +79,34 @@ class Options:
 
 def sampling_fields(fields: Fields) -> dict[str, Any]:
     """The sampling parameters of a request: OpenAI's names, and those of `llmlocal run`."""
-    found: dict[str, Any] = {
-        name: fields.whole(name, -1 if name in OR_MINUS_ONE else 0, (1 << 64) - 1)
-        if name in INTEGERS
-        else fields.number(name)
-        for name in NAMES
-    }
+    found: dict[str, Any] = {name: _parameter(fields, name, name) for name in NAMES}
+    for other, name in OTHER_NAMES.items():
+        value = _parameter(fields, other, name)
+        if value is not None and found[name] is not None:
+            raise refused(fields.place(other), f"is another name of {name}: give one of them")
+        found[name] = found[name] if value is None else value
     found["logit_bias"] = fields.mapping("logit_bias")
     found["seed"] = None if found["seed"] == -1 else found["seed"]
+    found["top_k"] = 0 if found["top_k"] == -1 else found["top_k"]
     given = {name: value for name, value in found.items() if value is not None}
     try:
         SamplingParams(**{name: value for name, value in given.items() if name != "logit_bias"})
     except UsageError as error:
         raise ApiError(400, str(error), str(error).partition(" ")[0], "invalid_value") from None
     return given
+
+
+def _parameter(fields: Fields, field: str, name: str) -> float | None:
+    """The value of the sampling parameter `name`, which stands in `field`."""
+    if name not in INTEGERS:
+        return fields.number(field)
+    return fields.whole(field, -1 if name in OR_MINUS_ONE else 0, (1 << 64) - 1)
+
+
+def limit_field(fields: Fields, *names: str, default: int | None = None) -> int | None:
+    """The most tokens of an answer, the least of several fields; None without a limit, which is -1 in llama.cpp."""
+    given = [limit for name in names if (limit := fields.whole(name, -1)) is not None]
+    return min((limit for limit in given if limit >= 0), default=None) if given else default
 
 
 def stop_field(fields: Fields, name: str = "stop") -> list[str]:

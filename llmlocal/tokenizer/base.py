@@ -51,6 +51,7 @@ class Tokenizer(ABC):
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
         self.notes = list(self.vocab.notes)  # warnings for the user about this vocabulary, a line each
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
+        self._known_pieces: dict[int, bytes] = {}
         self.special_tokens = SpecialTokens(self._of_vocabulary(metadata))
 
     @classmethod
@@ -63,10 +64,14 @@ class Tokenizer(ABC):
         """Ids of a text without special tokens; `after_special` where a special token or the start precedes it."""
 
     def piece(self, id: int) -> bytes:
-        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id.
+        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id."""
+        found = self._known_pieces.get(id)
+        if found is None:
+            found = self._known_pieces[id] = self._piece(id)
+        return found
 
-        As in SentencePiece: byte tokens are bytes, normal tokens write a space as `▁`.
-        """
+    def _piece(self, id: int) -> bytes:
+        """`piece`, made anew. As in SentencePiece: byte tokens are bytes, normal tokens write a space as `▁`."""
         text, type = self.token_text(id), self.vocab.types[id]
         if type == BYTE:
             return byte_of(text)

@@ -84,10 +84,10 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         spelled = set("".join(self._ids))
         return frozenset(byte for byte, sign in enumerate(SIGNS) if sign not in spelled)
 
-    def piece(self, id: int) -> bytes:
+    def _piece(self, id: int) -> bytes:
         text = self.token_text(id)
         if self._scheme.joins_words or self.vocab.types[id] != NORMAL:
-            return super().piece(id)
+            return super()._piece(id)
         if self._scheme.byte_level:
             return b"".join(BYTES_OF.get(sign) or sign.encode("utf-8", "surrogateescape") for sign in text)
         return text.encode("utf-8", "surrogateescape")

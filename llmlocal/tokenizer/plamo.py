@@ -53,7 +53,7 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
             at += lengths[at]
         return found
 
-    def piece(self, id: int) -> bytes:
+    def _piece(self, id: int) -> bytes:
         text = self.token_text(id)
         return byte_of(text) if self.vocab.types[id] == BYTE else text.encode("utf-8", "surrogateescape")
 

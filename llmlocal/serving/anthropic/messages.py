@@ -43,11 +43,12 @@ class MessagesRequest(Conversation):
         shows = _thinking(fields, options)
         options.form = calling.form(_output_config(fields, options))
         _context_management(fields)
+        _thread(fields)
         messages = conversation_field(fields)
         fields.unless("mcp_servers", [[]], "is not supported")
         fields.unless("container", (), "is not supported")
         fields.unless("speed", ["standard"], "is not supported")
-        fields.ignore("cache_control", "metadata", "service_tier", "inference_geo")
+        fields.ignore("cache_control", "diagnostics", "metadata", "service_tier", "inference_geo")
         return cls(fields.text("model"), messages, calling, options, shows)
 
     async def prompt(self, model: TextModel) -> Prompt:
@@ -92,6 +93,13 @@ def _context_management(fields: Fields) -> None:
         edit.done()
     if management is not None:
         management.done()
+
+
+def _thread(fields: Fields) -> None:
+    """Refuse a conversation that the server should keep. Anthropic's client then sends the whole one each time."""
+    if fields.any("thread") is not None:
+        said = "thread: no conversation is kept here; send the whole one"
+        raise ApiError(400, said, "thread", "thread_unsupported_request", detailed=True)
 
 
 class MessageAnswer:

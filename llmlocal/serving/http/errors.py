@@ -27,11 +27,16 @@ RETRY_AFTER = 1  # seconds
 
 
 class ApiError(Exception):
-    """An answer other than success. `param` is the field that is wrong, `code` a word for programs."""
+    """An answer other than success. `param` is the field that is wrong, `code` a word for programs.
 
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+    With `detailed` clients of Anthropic get the code, too: they act on some.
+    """
+
+    def __init__(
+        self, status: int, message: str, param: str | None = None, code: str | None = None, *, detailed: bool = False
+    ) -> None:
         super().__init__(message)
-        self.status, self.param, self.code = status, param, code
+        self.status, self.param, self.code, self.detailed = status, param, code, detailed
 
     @property
     def headers(self) -> dict[str, str]:
@@ -42,7 +47,8 @@ class ApiError(Exception):
         """The body of the response."""
         kind, message = KINDS.get(self.status, "api_error"), str(self)
         if protocol == "anthropic":
-            return {"type": "error", "error": {"type": kind, "message": message}}
+            details = {"details": {"error_code": self.code}} if self.detailed else {}
+            return {"type": "error", "error": {"type": kind, "message": message, **details}}
         if protocol == "ollama":
             return {"error": message}
         return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}

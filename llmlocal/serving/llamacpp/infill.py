@@ -14,13 +14,11 @@ from ..answers import Answers
 from ..http.body import json_fields
 from ..http.fields import Fields
 from ..http.streams import event
-from ..options import HARMLESS, Options, sampling_fields, stop_field
+from ..options import HARMLESS, HINTS, Options, limit_field, sampling_fields, stop_field
 from ..service import Service
 from ..text_model import TextModel
 
 MOST_FILES = 64
-# What llama.cpp's editors send to speed up its server.
-HINTS = ("samplers", "t_max_prompt_ms", "t_max_predict_ms", "n_indent", "id_slot")
 
 
 class Filling:
@@ -75,9 +73,8 @@ async def infill(service: Service, http: Request) -> Response | ASGIApp:
     before, after = fields.text("input_prefix") or "", fields.text("input_suffix") or ""
     before += fields.text("prompt") or ""
     files, name, stream = _files(fields), fields.text("model"), fields.flag("stream")
-    limit = fields.whole("n_predict", -1)
-    options = Options(sampling_fields(fields), None if limit == -1 else limit, stop_field(fields))
-    fields.ignore(*HARMLESS, *HINTS)
+    options = Options(sampling_fields(fields), limit_field(fields, "n_predict"), stop_field(fields))
+    fields.ignore(*HARMLESS, *HINTS, "samplers")  # one of its own is for this alone
     fields.done()
     model = await service.pool.text_model(name)
     prompt = await model.fill_prompt(before, after, files)

@@ -1,4 +1,4 @@
-"""`/api/tags`, `/api/show` and `/api/version`: what is offered."""
+"""`/api/tags`, `/api/ps`, `/api/show` and `/api/version`: what is offered."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ CAPABILITIES = {"text": "completion", "vectors": "embedding", "scores": "rerank"
 async def tags(service: Service, http: Request) -> Response:
     """All models."""
     return JSONResponse({"models": [_described(entry) for entry in service.pool.entries]})
+
+
+async def running(service: Service, http: Request) -> Response:
+    """The models that are loaded."""
+    loaded = [entry for entry in service.pool.entries if entry.text or entry.vectors]
+    return JSONResponse({"models": [{**_described(entry), "size_vram": 0} for entry in loaded]})
 
 
 async def show(service: Service, http: Request) -> Response:

@@ -21,7 +21,18 @@ from ..http.body import json_fields
 from ..http.errors import refused
 from ..http.fields import Fields
 from ..http.streams import comment, event
-from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field, thinking_fields
+from ..llamacpp.samplers import samplers_field
+from ..options import (
+    HARMLESS,
+    HINTS,
+    MOST_CHOICES,
+    MOST_LOGPROBS,
+    Options,
+    limit_field,
+    sampling_fields,
+    stop_field,
+    thinking_fields,
+)
 from ..service import Conversation, Service, new_id
 from ..text_model import TextModel
 from .logprobs import chat_entry
@@ -29,6 +40,7 @@ from .messages import messages_field, tools_field
 from .usage import Usage
 
 DONE = b"data: [DONE]\n\n"
+LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 
 
 @dataclass(slots=True)
@@ -42,7 +54,8 @@ class ChatRequest(Conversation):
     def read(cls, fields: Fields) -> ChatRequest:
         """Raises ApiError that names the field which is wrong or not supported."""
         calling = tool_choice(fields, tools_field(fields))
-        options = Options(sampling_fields(fields), _max_tokens(fields), stop_field(fields))
+        sampling = sampling_fields(fields) | samplers_field(fields)
+        options = Options(sampling, limit_field(fields, *LIMITS), stop_field(fields))
         options.n = fields.whole("n", 1, MOST_CHOICES) or 1
         top = fields.whole("top_logprobs", 0, MOST_LOGPROBS)
         options.logprobs = (top or 0) if fields.flag("logprobs") else None
@@ -62,7 +75,8 @@ class ChatRequest(Conversation):
         fields.unless("service_tier", ["auto", "default"], "there is one tier only")
         fields.unless("functions", [[]], "use tools")
         fields.unless("verbosity", ["medium"], "is not supported")
-        fields.ignore(*HARMLESS)
+        fields.unless("reasoning_format", ["auto", "deepseek"], "thoughts come as reasoning_content")
+        fields.ignore(*HARMLESS, *HINTS)
         fields.done()
         return request
 
@@ -76,11 +90,6 @@ def stream_usage(fields: Fields) -> bool:
     options.ignore("include_obfuscation")
     options.done()
     return wanted
-
-
-def _max_tokens(fields: Fields) -> int | None:
-    limits = [fields.whole(name) for name in ("max_completion_tokens", "max_tokens")]
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 @dataclass(slots=True)

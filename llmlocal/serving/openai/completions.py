@@ -20,7 +20,8 @@ from ..http.body import json_fields
 from ..http.errors import refused
 from ..http.fields import Fields
 from ..http.streams import event
-from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field
+from ..llamacpp.samplers import samplers_field
+from ..options import HARMLESS, HINTS, MOST_CHOICES, MOST_LOGPROBS, Options, limit_field, sampling_fields, stop_field
 from ..service import Service, new_id
 from ..text_model import TextModel
 from .chat import DONE, stream_usage
@@ -46,8 +47,8 @@ class CompletionRequest:
     @classmethod
     def read(cls, fields: Fields) -> CompletionRequest:
         """Raises ApiError that names the field which is wrong or not supported."""
-        limit = fields.whole("max_tokens")
-        options = Options(sampling_fields(fields), DEFAULT_TOKENS if limit is None else limit, stop_field(fields))
+        limit = limit_field(fields, "max_tokens", "n_predict", default=DEFAULT_TOKENS)
+        options = Options(sampling_fields(fields) | samplers_field(fields), limit, stop_field(fields))
         options.n = fields.whole("n", 1, MOST_CHOICES) or 1
         options.logprobs = fields.whole("logprobs", 0, MOST_LOGPROBS)
         options.form = response_format(fields)
@@ -67,7 +68,7 @@ class CompletionRequest:
             raise refused("echo", "cannot be combined with suffix")
         if request.echo and options.logprobs is not None:
             raise refused("echo", "cannot be combined with logprobs")
-        fields.ignore(*HARMLESS)
+        fields.ignore(*HARMLESS, *HINTS)
         fields.done()
         return request
 

@@ -44,7 +44,7 @@ def content_field(message: Fields, name: str = "content", kinds: tuple[str, ...]
         if kind not in kinds:
             said = f"'{kind[:40]}' is not supported; only text is"
             raise refused(part.place("type"), said, "unsupported_parameter")
-        texts.append(part.required_text("text"))
+        texts.append(part.required_text("refusal" if kind == "refusal" else "text"))
         part.ignore("annotations", "cache_control", "logprobs")
         part.done()
     return "\n".join(texts)
@@ -52,7 +52,9 @@ def content_field(message: Fields, name: str = "content", kinds: tuple[str, ...]
 
 def _message(given: Fields) -> Message:
     role = given.required_choice("role", ROLES)
-    message: Message = {"role": "system" if role == "developer" else role, "content": content_field(given) or ""}
+    kinds = ("text", "refusal") if role == "assistant" else ("text",)
+    content = content_field(given, kinds=kinds) or ""
+    message: Message = {"role": "system" if role == "developer" else role, "content": content}
     name = given.text("name", 64)
     if name:
         message["name"] = name

@@ -10,7 +10,7 @@ from ..http.fields import Fields
 from .messages import MOST_MESSAGES, MOST_PARTS, Message, content_field
 
 ROLES = ("system", "developer", "user", "assistant")
-PARTS = ("input_text", "output_text", "text")
+PARTS = ("input_text", "output_text", "text", "refusal")
 UNSUPPORTED = "unsupported_parameter"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from starlette.requests import Request
@@ -21,6 +22,14 @@ from .completions import prompts_field
 MOST_TEXTS = 2048
 
 
+class Vectors(NamedTuple):
+    """Vectors of texts, (size,) float32 each: by which model, and of how many tokens in all."""
+
+    model: str
+    rows: list[np.ndarray[Any, Any]]
+    tokens: int
+
+
 async def embeddings(service: Service, http: Request) -> Response:
     """Vectors of one or several texts."""
     fields = await json_fields(http)
@@ -29,6 +38,27 @@ async def embeddings(service: Service, http: Request) -> Response:
     dimensions, name = fields.whole("dimensions", 1), fields.text("model")
     fields.ignore(*HARMLESS)
     fields.done()
+    found = await vectors_of(service, http, texts, name, dimensions)
+    data = [
+        {"object": "embedding", "index": i, "embedding": _encoded(row, as_text)} for i, row in enumerate(found.rows)
+    ]
+    usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
+    return JSONResponse({"object": "list", "model": found.model, "data": data, "usage": usage})
+
+
+async def vectors_of(
+    service: Service,
+    http: Request,
+    texts: Sequence[str | list[int]],
+    name: str | None,
+    dimensions: int | None = None,
+    *,
+    truncate: bool = False,
+) -> Vectors:
+    """Vectors of texts or token ids, by the model called `name`; `truncate` cuts those that are too long.
+
+    Raises ApiError for ids that are none, and for a text that is too long; ClientGoneError.
+    """
     loaded = await service.pool.vector_model(name, "vectors")
     model = loaded.model
     assert isinstance(model, Embedder)
@@ -36,15 +66,12 @@ async def embeddings(service: Service, http: Request) -> Response:
     if any(isinstance(text, list) and max(text) >= n_vocab for text in texts):
         raise refused("input", f"token ids must be 0 to {n_vocab - 1}")
     try:
-        groups = model.embed(texts, prompt=model.settings.prompt(None), dimensions=dimensions)
+        groups = model.embed(texts, prompt=model.settings.prompt(None), dimensions=dimensions, truncate=truncate)
         found = await while_connected(http.receive, loaded.all(groups))
     except PromptTooLongError as error:
         raise ApiError(400, str(error), "input", "context_length_exceeded") from None
     rows = [row for group in found for row in group.rows]
-    tokens = sum(n for group in found for n in group.tokens)
-    data = [{"object": "embedding", "index": i, "embedding": _encoded(row, as_text)} for i, row in enumerate(rows)]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "model": loaded.name, "data": data, "usage": usage})
+    return Vectors(loaded.name, rows, sum(n for group in found for n in group.tokens))
 
 
 def _encoded(row: np.ndarray[Any, Any], as_text: bool) -> Any:
