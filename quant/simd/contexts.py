@@ -102,6 +102,11 @@ class DirectCalls(BaseCallConv):  # type: ignore[misc]
 class KernelTarget(CPUContext):  # type: ignore[misc]
     """How parts become LLVM text. Nothing in it depends on this machine."""
 
+    def init(self) -> None:
+        super().init()
+        self._functions: dict[tuple[Any, Any], Any] = {}
+        self._packers: dict[tuple[Any, ...], Any] = {}
+
     def load_additional_registries(self) -> None:
         """What kernels use registers with Numba's builtins when it is imported."""
         from numba.core import optional  # noqa: F401
@@ -114,10 +119,18 @@ class KernelTarget(CPUContext):  # type: ignore[misc]
         return DirectCalls(self)
 
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-        if not isinstance(fn, Callee):
-            return super().get_function(fn, sig, _firstcall)
-        emit = fn.emit(sig.args)
-        return lambda builder, args, loc=None: emit(self, builder, sig, args)
+        if isinstance(fn, Callee):
+            emit = fn.emit(sig.args)
+            return lambda builder, args, loc=None: emit(self, builder, sig, args)
+        if (fn, sig) not in self._functions:
+            self._functions[fn, sig] = super().get_function(fn, sig, _firstcall)
+        return self._functions[fn, sig]
+
+    def get_arg_packer(self, fe_args: Sequence[Any]) -> Any:
+        kinds = tuple(fe_args)
+        if kinds not in self._packers:
+            self._packers[kinds] = super().get_arg_packer(kinds)
+        return self._packers[kinds]
 
     def get_constant_generic(self, builder: Any, ty: Any, val: Any) -> Any:
         return self.get_dummy_value() if isinstance(ty, Callee) else super().get_constant_generic(builder, ty, val)

@@ -10,24 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import Parameter, Signature
+from inspect import CO_VARARGS, Signature
 from inspect import signature as signature_of
 from itertools import count
 from types import FunctionType
 from typing import Any
 
 import llvmlite.ir as ir
-from numba.core import bytecode, interpreter, ir_utils, lowering, typed_passes
-from numba.core.analysis import dead_branch_prune, rewrite_semantic_constants
-from numba.core.compiler import StateDict
+from numba.core import cgutils, errors, lowering
 from numba.core.funcdesc import PythonFunctionDescriptor
-from numba.core.rewrites.static_getitem import RewriteConstGetitems
-from numba.core.ssa import reconstruct_ssa
 from numba.core.targetconfig import ConfigStack
-from numba.core.transforms import canonicalize_cfg
 
 from .callee import Callee, callee_of, register
-from .contexts import FLAGS, TARGET, TYPING
+from .contexts import FLAGS, TARGET
+from .inference import typed
 
 METADATA = re.compile(r", !\w+ !\d+")  # numbered within a module, and only about what is likely
 
@@ -48,16 +44,15 @@ def jitable(function: Callable[..., Any], *, inline: bool = True) -> Any:
     values = [(type(x), repr(x)) if isinstance(x, int | float | str) else id(x) for x in around]
     key = (function.__code__, function.__defaults__, id(function.__globals__), inline, *values)
     if key not in _same:
-        typed = partial(_typed, function, inline)
-        register(function, Callee(function.__name__, typed, _folded_parameters(function)))
+        typing = partial(_typed, function, inline)
+        register(function, Callee(function.__name__, typing, _folded_parameters(function)))
         _same[key] = function
     return _same[key]
 
 
-def _folded_parameters(function: Callable[..., Any]) -> Signature | None:
-    parameters = signature_of(function)
-    fold = any(p.default is not p.empty or p.kind is Parameter.VAR_POSITIONAL for p in parameters.parameters.values())
-    return parameters if fold else None
+def _folded_parameters(function: FunctionType) -> Signature | None:
+    fold = function.__defaults__ or function.__kwdefaults__ or function.__code__.co_flags & CO_VARARGS
+    return signature_of(function) if fold else None
 
 
 def _typed(function: FunctionType, inline: bool, args: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -69,10 +64,7 @@ class Part:
     """A function for arguments of certain types. To lowering it is a library, in which its text is left."""
 
     def __init__(self, function: FunctionType, args: tuple[Any, ...], inline: bool = True) -> None:
-        self._ir = _numba_ir(function, args)
-        types, self.result, calls, _ = typed_passes.type_inference_stage(TYPING, TARGET, self._ir, args, None)
-        self._ir = typed_passes.PreLowerStripPhis()._strip_phi_nodes(self._ir)
-        self._ir._definitions = ir_utils.build_definitions(self._ir.blocks)
+        self._ir, types, self.result, calls = typed(function, args)
         self.name = f"{function.__name__}.{next(_numbers)}"
         self._descriptor = PythonFunctionDescriptor(
             native=True,
@@ -128,25 +120,22 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
     def emit_environment_object(self) -> None:
         """None: there are no Python objects."""
 
+    def lower_block(self, block: Any) -> None:
+        """Statement by statement; what an error is about is put together once there is one."""
+        self.pre_block(block)
+        for statement in block.body:
+            self.loc = statement.loc
+            try:
+                self.lower_inst(statement)
+            except errors.NumbaError:
+                raise
+            except Exception as error:
+                raise errors.LoweringError(f"{error}: lowering {statement} at {self.loc}", self.loc) from error
+        self.post_block(block)
 
-def _numba_ir(function: FunctionType, args: tuple[Any, ...]) -> Any:
-    """Numba's intermediate representation, by the passes that kernels need.
-
-    Left out: closures within functions, `with`, exceptions, array expressions, literal unrolling, parallel loops.
-    """
-    identity = bytecode.FunctionIdentity.from_function(function)
-    made = interpreter.Interpreter(identity).interpret(bytecode.ByteCode(identity))
-    made.generator_info = None
-    made.blocks = canonicalize_cfg(made.blocks)
-    rewrite_semantic_constants(made, args)
-    dead_branch_prune(made, args)
-    rewrite = RewriteConstGetitems(StateDict(func_ir=made))
-    for label, block in list(made.blocks.items()):
-        while rewrite.match(made, block, None, None):
-            made.blocks[label] = block = rewrite.apply()
-    made = reconstruct_ssa(made)
-    made._definitions = ir_utils.build_definitions(made.blocks)
-    return made
+    def alloca_lltype(self, name: str, lltype: Any, datamodel: Any = None) -> Any:
+        """A variable's place on the stack, of whose size no debugger is told."""
+        return cgutils.alloca_once(self.builder, lltype, name=name)
 
 
 def kernel_text(function: FunctionType, args: tuple[Any, ...]) -> tuple[str, str]:
