@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,12 +11,18 @@ import llvmlite.ir as ir
 from numba.core import compiler, fastmathpass, types, typing
 from numba.core.callconv import BaseCallConv
 from numba.core.cpu import CPUContext
+from numba.core.types.misc import unliteral
 from numba.core.typing import templates
 
 from .callee import Callee, callee_of
 
 # Templates of functions written in Python, which Numba would compile as libraries of its own.
 LIBRARIES = templates._OverloadFunctionTemplate, templates._OverloadAttributeTemplate, templates._IntrinsicTemplate
+
+# Comparisons and arithmetic. A shift or a division by a constant may have another type.
+OPERATORS = frozenset(
+    [operator.add, operator.sub, operator.mul, operator.lt, operator.le, operator.gt, operator.ge, operator.eq]
+)
 
 
 class KernelTyping(typing.Context):  # type: ignore[misc]
@@ -59,14 +66,20 @@ class KernelTyping(typing.Context):  # type: ignore[misc]
             return func.get_call_type(self, args, kws)
         if kws:
             return super().resolve_function_type(func, args, kws)
+        kinds = tuple(map(unliteral, args)) if _takes_any_value(func) else args
         try:
-            return self._resolved[func, args]
+            return self._resolved[func, kinds]
         except (KeyError, TypeError):  # a slice, for one, is no key
-            found = super().resolve_function_type(func, args, kws)
+            found = super().resolve_function_type(func, kinds, kws)
         if found is not None:
             with suppress(TypeError):
-                self._resolved[func, args] = found
+                self._resolved[func, kinds] = found
         return found
+
+
+def _takes_any_value(func: Any) -> bool:
+    """Whether it is arithmetic or a comparison, whose types depend on no constant's value."""
+    return isinstance(func, types.Function) and func.typing_key in OPERATORS
 
 
 class DirectCalls(BaseCallConv):  # type: ignore[misc]
