@@ -63,7 +63,8 @@ def test_dry_by_hand() -> None:
     assert dry(history, 1.0, 2.0, 2, {stop}) == {d: 2.0, e: 1.0}
     assert dry([*history[:8], stop, b, c], 1.0, 2.0, 2, {stop}) == {d: 1.0, e: 1.0}
     assert dry(history, 1.0, 2.0, 4, {stop}) == {} == dry([a], 1.0, 2.0, 1, frozenset())
-    assert dry([a] * 500, 1.0, 2.0, 1, frozenset())[a] < np.finfo(np.float32).max
+    for multiplier, base in ((1.0, 2.0), (100.0, 100.0)):
+        assert dry([a] * 500, multiplier, base, 1, frozenset())[a] < np.finfo(np.float32).max
 
 
 def test_xtc_is_drawn_now_and_then() -> None:

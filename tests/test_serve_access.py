@@ -51,6 +51,17 @@ def test_forms_of_pages_are_refused(server: Served, kind: str) -> None:  # noqa:
     assert status == 415
 
 
+@pytest.mark.parametrize(
+    ("header", "want"), [("", 200), ("Origin: {url}\r\n", 415), ("Sec-Fetch-Site: cross-site\r\n", 415)]
+)
+def test_programs_may_leave_the_type_out(server: Served, header: str, want: int) -> None:  # noqa: F811
+    """As litellm does for Ollama; of a browser such a body may be a page's of any origin."""
+    body = b'{"prompt": "the dog", "max_tokens": 1}'
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{header.format(url=server.url)}"
+    answer = sent(server, f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+    assert answer.startswith(f"HTTP/1.1 {want}".encode()), answer
+
+
 def test_a_key_opens_the_server(tiny: Path) -> None:  # noqa: F811
     routes = [("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/chat/completions"), ("POST", "/tokenize")]
     with running({"tiny": tiny}, (KEY, "another key of mine")) as served:

@@ -88,6 +88,11 @@ def test_the_best_are_those_of_a_full_sort(values: list[float], k: int) -> None:
     assert ids.tolist() == want.tolist() and kept.tolist() == logits[want].tolist()
 
 
+def test_more_than_there_are() -> None:
+    logits = normal(50)
+    assert TopK(1 << 63, 50).best(logits)[0].tolist() == list(range(50))
+
+
 def test_memory_of_one_search_is_used_by_the_next() -> None:
     best = TopK(40, 5000)
     for seed in range(3):

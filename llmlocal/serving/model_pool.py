@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -167,9 +168,17 @@ class ModelPool:
         async with entry.lock:
             opened = [model for model in (entry.text, entry.vectors) if model is not None]
             entry.text = entry.vectors = None
-            for model in opened:
-                await asyncio.to_thread(model.close)
-                self.notes += model.notes
+            if opened:
+                await asyncio.to_thread(self._close, opened)
+
+    def _close(self, opened: list[TextModel | VectorModel]) -> None:
+        """Close models, and free their memory now: they are parts of cycles, which Python may keep for hours."""
+        while opened:
+            model = opened.pop()
+            model.close()
+            self.notes += model.notes
+            del model
+        gc.collect()
 
 
 def _offered(name: str, path: Path) -> Entry | None:

@@ -7,7 +7,8 @@ from math import log
 
 import numpy as np
 
-LARGEST_LOG = 88.72  # of a float32: more would be infinite
+LARGEST = 3e38  # of a float32: more would be infinite
+LARGEST_LOG = 88.72
 FLAT = 1.000001  # with a base up to here the penalty does not grow without end
 
 
@@ -33,4 +34,4 @@ def dry(
         if not ends.size:
             break
     most = int(LARGEST_LOG / log(base)) if base > FLAT else max(longest.values(), default=0)
-    return {id: multiplier * base ** min(n - allowed, most) for id, n in longest.items()}
+    return {id: min(multiplier * base ** min(n - allowed, most), LARGEST) for id, n in longest.items()}

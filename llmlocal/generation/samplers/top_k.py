@@ -25,6 +25,7 @@ class TopK:
     """The `k` best of logits (n_vocab,), found again and again by one thread, in memory of its own."""
 
     def __init__(self, k: int, n_vocab: int) -> None:
+        k = min(k, n_vocab)
         self._k, self._call = k, CALL(address_of(top_candidates))
         self._ids, self._values = np.empty(n_vocab, np.int64), np.empty(n_vocab, np.float32)
         self._tops, self._found = np.empty(tops_size(n_vocab), np.float32), np.zeros(1, np.int64)

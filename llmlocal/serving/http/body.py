@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive
 
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 async def json_fields(request: Request) -> Fields:
     """The fields of a body of JSON. Raises ApiError for what is none, is too large, or does not come in time."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if not _may_be_json(request.headers):
         raise ApiError(415, "Content-Type must be application/json")
     try:
         async with asyncio.timeout(PATIENCE):
@@ -27,6 +28,14 @@ async def json_fields(request: Request) -> Fields:
     except TimeoutError:
         raise ApiError(408, "the body of the request did not come in time") from None
     return await asyncio.to_thread(parsed, data) if len(data) > 1 << 16 else parsed(data)
+
+
+def _may_be_json(headers: Headers) -> bool:
+    """Whether a body is said to be JSON. Programs may say nothing, pages of browsers may not: no form is read."""
+    kind = headers.get("content-type")
+    if kind is None:
+        return "origin" not in headers and "sec-fetch-site" not in headers
+    return kind.partition(";")[0].strip().lower() == "application/json"
 
 
 async def _body(request: Request) -> bytes:
