@@ -124,8 +124,9 @@ def test_responses(client: openai.OpenAI) -> None:
     assert is_paint(client.responses.create(text=text, **given).output_text)
     assert isinstance(client.responses.parse(text_format=Paint, **given).output_parsed, Paint)
     choice: Any = {"type": "function", "name": "paint"}
-    (item,) = client.responses.create(tools=TOP, tool_choice=choice, **given).output
-    assert item.type == "function_call" and is_paint(item.arguments)
+    for more in ({}, {"text": text}):  # as the package `instructor` sends both
+        (item,) = client.responses.create(tools=TOP, tool_choice=choice, **more, **given).output
+        assert item.type == "function_call" and is_paint(item.arguments)
 
 
 def test_messages(claude: anthropic.Anthropic) -> None:

@@ -14,7 +14,7 @@ from ..chat_format.tool_calls import parse
 from ..errors import UsageError
 from ..generation.events import Token
 from ..text import readable
-from .forms import CODE, Form
+from .forms import CODE, WHOLE, Form
 from .functions import MOST_FUNCTIONS, Declared, Delta
 from .http.errors import ApiError, refused
 from .http.fields import Fields
@@ -42,10 +42,13 @@ class Calling:
         return cls(shown, forced, one, strict)
 
     def form(self, wanted: Form | None, place: str = "tool_choice") -> Form | None:
-        """The form of the answer in words that is `wanted`. Raises ApiError where a call is forced, too."""
-        if self.forced and wanted is not None:
+        """The form of the answer in words that is `wanted`; none where a call is forced, since it then has no words.
+
+        Raises ApiError for a forced call and one of WHOLE, which hold for calls, too.
+        """
+        if self.forced and wanted is not None and wanted.place in WHOLE:
             raise refused(place, f"a forced call cannot be combined with {wanted.place}")
-        return wanted
+        return None if self.forced else wanted
 
     async def calls(self, model: TextModel) -> CallForm | None:
         """The calls that the answer may or must make. Raises ApiError where they cannot be held to their schemas."""

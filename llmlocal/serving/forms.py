@@ -14,6 +14,7 @@ from .http.errors import ApiError, refused
 from .http.fields import Fields
 
 CODE = "invalid_schema"
+WHOLE = ("json_schema", "grammar")  # llama.cpp's fields for the form of all that a model writes
 
 
 @dataclass(frozen=True, slots=True)
