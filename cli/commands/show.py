@@ -63,7 +63,9 @@ def show(
         elif parts.kv or parts.tensors:
             terminal.lines(sheet.entries(gguf) if parts.kv else (), hang=4)
             terminal.lines(sheet.tensors(gguf) if parts.tensors else (), hang=4)
-        elif other := other_kind(gguf.metadata):
-            terminal.rows(sheet.other_sheet(describe(gguf), gguf.path, *other))
         else:
-            terminal.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))
+            terminal.rows(
+                sheet.other_sheet(describe(gguf), gguf.path, *other)
+                if (other := other_kind(gguf.metadata))
+                else sheet.sheet(describe(gguf, ctx, kv_type), gguf.path)
+            )

@@ -118,12 +118,14 @@ def record(gguf: GGUFFile, path: Path, d: Description) -> str:
     )
 
 
-def other_sheet(d: Description, path: Path, what: str, use: str) -> Iterator[tuple[str, str]]:
+def other_sheet(d: Description, path: Path, what: str, use: str) -> list[tuple[str, str]]:
     """Label and text of each line about a file that is `what` instead of a model; `use` says what it is for."""
-    yield "file", f"{path.name}, {format_bytes(d.n_bytes)}, GGUF version {d.version}"
-    yield "holds", f"{what}, no model"
-    yield "tensors", ", ".join(f"{n} {name}" for name, n in d.formats.items()) or "none"
-    yield "hint", use
+    return [
+        ("file", f"{path.name}, {format_bytes(d.n_bytes)}, GGUF version {d.version}"),
+        ("holds", f"{what}, no model"),
+        ("tensors", ", ".join(f"{n} {name}" for name, n in d.formats.items()) or "none"),
+        ("hint", use),
+    ]
 
 
 def adapter_sheet(facts: AdapterFacts, path: Path) -> Iterator[tuple[str, str]]:
