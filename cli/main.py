@@ -22,12 +22,13 @@ from .. import __version__
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError, is_out_of_memory
 from ..files import mapped
 from ..quant.user_folders import ensure_home
-from ..text import escaped, shown
+from ..text import shown
 from . import numpy_loader
 from .config.parser import group_with_settings, with_settings
 from .help_format import Context, format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened, parameter
+from .parse_errors import usage_error
 from .ui import mapped_file_error, standard_streams, terminal
 
 COMMANDS = (
@@ -190,13 +191,7 @@ def _invoke(arguments: list[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except ParseError as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", "llmlocal")
-        file = next((word for word in arguments if word.startswith("-") and os.path.isfile(word)), None)
-        said = getattr(error, "format_message", error.__str__)()
-        hint = f"{where} --help" if file is None else f"for the file of this name: ./{escaped(file)}"
-        if said.startswith("Got unexpected extra argument") and where.endswith((" run", " chat")):
-            hint = f'a text of several words is one argument in quotes: {where} "what can you do?"'
-        raise UsageError(said, hint) from error
+        raise usage_error(error, arguments) from error
     return 0
 
 

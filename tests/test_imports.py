@@ -41,7 +41,7 @@ generation convert embedding
 chat measure doctor scheduler records
 api batch imatrix serving
 quantize
-cli.choices cli.help_format cli.option_groups cli.numpy_loader
+cli.choices cli.help_format cli.option_groups cli.numpy_loader cli.parse_errors
 cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input
