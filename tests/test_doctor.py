@@ -10,6 +10,7 @@ import pytest
 from output_schemas import validate
 
 from llmlocal.cli import main as cli
+from llmlocal.cli.ui import terminal
 from llmlocal.doctor import facts as doctor
 from llmlocal.doctor import self_test
 from llmlocal.quant.format import BY_NAME
@@ -83,6 +84,16 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(self_test, "trials", lambda: iter([replace(trials[0], want=trials[0].want + 1)]))
     assert cli.main(["doctor"]) == 1
     assert "failed: norm" in capsys.readouterr().out
+
+
+def test_facts_break_between_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    value, hint = "numpy 2.4.6, numba 0.68.1, llvmlite 0.50.0", "a hint of many words that a line of fifty cannot hold"
+    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
+    monkeypatch.setattr(terminal, "columns", lambda stream: 50)
+    with terminal.Screen(quiet=True) as screen:
+        screen.fact("versions", value, False, hint)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 50 and out.split() == f"✗ versions {value} {hint}".split()
 
 
 def test_warmup(stories: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,13 +346,14 @@ class Screen:
             self.clear()
             note(text, hang=hang)
 
-    def lines(self, texts: Iterable[str]) -> None:
-        """Lines of a result to stdout, each as soon as it is there."""
+    def lines(self, texts: Iterable[str], *, hang: int | None = None) -> None:
+        """Lines of a result to stdout, each as soon as it is there; `hang` is as in `lines`."""
         for text in texts:
             self.clear()
-            lines([text])
+            lines([text], hang=hang)
 
     def fact(self, name: str, value: str, ok: bool | None, hint: str) -> None:
         """A line about this machine on stdout, marked where it was judged, with what to do where it is not well."""
         mark = {None: " ", True: "✓", False: "✗"}[ok]
-        self.lines([f"{mark} {name:<20} {value}", *([f"  {hint}"] if ok is False else [])])
+        self.lines([f"{mark} {name:<20} {value}"], hang=23)
+        self.lines([f"  {hint}"] if ok is False else [], hang=2)
