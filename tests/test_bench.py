@@ -16,7 +16,7 @@ from naive import run
 from scripted import ScriptedEngine
 
 from llmlocal.cli.choices import Layout
-from llmlocal.cli.views.bench import bench_charts, bench_table, proposal_lines
+from llmlocal.cli.views.bench import bench_charts, bench_table, collect, proposal_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
@@ -97,6 +97,13 @@ def test_lists_of_tests() -> None:
     for wrong in ("", "a", "1,", "-1", "1.5", "²", "9" * 30):
         with pytest.raises(UsageError, match="-p"):
             token_counts("-p", ["3", wrong])
+
+
+def test_each_test_is_told_before_it_begins() -> None:
+    plan, told, rows = BenchPlan((8, 16), (2,), depths=(4, 0, 4), repeats=1), list[str](), list[BenchResult]()
+    for row in collect(rows_of(ScriptedEngine(n_ctx=128), plan), rows, plan.rows, told.append):
+        assert row is rows[-1] and told[-1] == f"test {len(rows)} of 6"
+    assert len(told) == len(rows) == 6
 
 
 @pytest.mark.parametrize(

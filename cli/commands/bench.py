@@ -49,7 +49,9 @@ def bench(
     plan = BenchPlan(prompts, gens, pairs, depths, tests.repeats, kv_type, weights, tests.roofline, tests.answer)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
-        measured = collect(bench(models, plan, thread_counts(threads)), rows)
+        counts = thread_counts(threads)
+        total = plan.rows * len(models) * len(counts)
+        measured = collect(bench(models, plan, counts), rows, total, screen.status)
         screen.lines(bench_table(measured, output, peak=tests.roofline))
         screen.notes(page_lines(rows))
         screen.notes(proposal_lines(rows))

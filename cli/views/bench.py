@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..choices import Layout
@@ -41,11 +41,16 @@ def bench_table(rows: Iterable[BenchResult], layout: Layout, *, peak: bool = Fal
         yield json.dumps({"schema": 1, "rows": [_record(row) for row in rows]}, indent=1, ensure_ascii=False)
 
 
-def collect(rows: Iterable[BenchResult], into: list[BenchResult]) -> Iterator[BenchResult]:
-    """Pass rows on as they come, and append each to `into`."""
+def collect(
+    rows: Iterable[BenchResult], into: list[BenchResult], total: int, tell: Callable[[str], object]
+) -> Iterator[BenchResult]:
+    """Pass rows on as they come, and append each to `into`; `tell` is told which of `total` tests begins."""
+    tell(f"test 1 of {total}")
     for row in rows:
         into.append(row)
         yield row
+        if len(into) < total:
+            tell(f"test {len(into) + 1} of {total}")
 
 
 def page_lines(rows: Iterable[BenchResult]) -> Iterator[str]:

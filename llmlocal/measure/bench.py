@@ -99,6 +99,11 @@ class BenchPlan:
     def n_ctx(self) -> int:
         return max(self.depths) + max(map(sum, self.tests()), default=0)
 
+    @property
+    def rows(self) -> int:
+        """Results of one model with one number of threads."""
+        return len(self.tests()) * len(set(self.depths)) + bool(self.answers)
+
     def tests(self) -> list[tuple[int, int]]:
         """(Prefill tokens, decode tokens) of every test."""
         wanted = [*((n, 0) for n in self.prompts), *((0, n) for n in self.gens), *self.pairs]
