@@ -12,6 +12,7 @@ from .panels import BAND, fetch_rows, in_panels
 
 DEPTH = 256  # weights of a row that are unpacked at once
 STEP = 32  # weights of a row that a token's chains of sums take at once
+AHEAD, AHEAD_OF_ONE = 2048, 1024  # bytes of a row from what several tokens, or one, multiply to what is asked for
 
 
 def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
@@ -22,13 +23,14 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callabl
 
     def of(tokens: int) -> Any:
         start, add_row, finish = _row_chains(v, tokens)
+        ahead = AHEAD_OF_ONE if tokens == 1 else AHEAD
         nothing = v.unroll_map(tokens, lambda t: v.float32(0))
         more = v.unroll_map(tokens, lambda t, rest, w, x, stride: v.tuple_get(rest, t) + w * v.load_f32(x + t * stride))
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest, i = start(), nothing(), 0
             while i + STEP <= k:
-                v.prefetch(weights + i * nbytes + 2048)
+                v.prefetch(weights + i * nbytes + ahead)
                 sums = add_row(sums, rows(weights + i * nbytes), x + 4 * i, x_stride)
                 i += STEP
             while i < k:

@@ -15,7 +15,7 @@ from .panel_products import panel_group, panel_minima
 from .panels import in_panels, panel_sums
 from .q8_activations import BLOCK, LINE, SIGN_LINE, q8_signs
 
-AHEAD = 2048  # bytes in front of what is computed with that are asked for; a block at least
+AHEAD, AHEAD_OF_ONE = 2048, 1024  # bytes from what several tokens, or one, multiply to what is asked for
 WITH_TWO_MINIMA = 4  # tokens in registers at most, where each panel would write 32 scales and minima for 256 weights
 
 
@@ -37,7 +37,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     products, add = panel_group(v, parts, tokens, weight, signs=True)
     minima, (zeros, loads, stores, fetch_sums) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
 
-    lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD, nbytes)
+    lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD_OF_ONE if tokens == 1 else AHEAD, nbytes)
     fetch = v.unroll_map(lines, lambda line, at: v.prefetch(at + ahead + 64 * line))
     stored = groups == 1 and 0 < v.STORED_SUMS <= tokens
 
