@@ -363,6 +363,7 @@ class Engine(Sequences):
 
     def checked(self, logits: Logits) -> Logits:
         """`logits`. Raises BadFileError if they are not finite, and names the tensor."""
-        if not isfinite(np.vdot(logits, logits)) and not np.isfinite(logits).all():  # quick first: keeps what is not
+        squares = np.vdot(logits, logits)  # a quick first test: it keeps NaN and infinity
+        if not isfinite(squares) and not np.isfinite(logits).all():
             raise self.weights.not_finite("the logits are not finite")
         return logits

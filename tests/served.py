@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from llmlocal.serving.run import Listener
 from llmlocal.serving.service import Service
 from llmlocal.serving.settings import Settings
 from llmlocal.serving.text_model import TextModel
+
+if TYPE_CHECKING:
+    import openai
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -126,6 +129,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tiny: Path) -> Iterator[Served]:
     with running({"tiny": tiny}) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[openai.OpenAI]:
+    import openai
+
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
+        yield made
+
+
+@pytest.fixture
+def prompts(server: Served, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prompts that the model gets."""
+    asked: list[str] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+    return asked
 
 
 @pytest.fixture

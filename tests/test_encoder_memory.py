@@ -11,9 +11,9 @@ from encoder_folders import write_folder
 from llmlocal.encoder import Encoder
 from llmlocal.gguf import open_gguf
 from llmlocal.model_info.describe import describe
-from llmlocal.model_info.memory import THREAD
 from llmlocal.model_info.text_memory import relative_scores, text_memory
 from llmlocal.quant.jit.cpu import target
+from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
 from llmlocal.quant.kernels.matmul_int16 import X86
 from llmlocal.quantize.convert import convert_model
 
@@ -42,7 +42,7 @@ def test_prediction_is_what_an_encoder_takes(case: str, type: str, scores: bool,
         assert told.cache == encoder._layers.cache.nbytes
         assert told.scratch == pytest.approx(taken, rel=0.3)
         without = told.scratch - relative_scores(gguf.metadata, 40)
-        assert (without - THREAD < 0.7 * (taken - THREAD)) is scores
+        assert (without - SCRATCH_BYTES < 0.7 * (taken - SCRATCH_BYTES)) is scores
         assert describe(gguf, 40).memory == told
         encoder.close()
 

@@ -15,7 +15,8 @@ from llmlocal import model_sizes, models
 from llmlocal.engine import Engine
 from llmlocal.gguf import file_types, open_gguf
 from llmlocal.model_info import describe
-from llmlocal.model_info.memory import PROGRAM, THREAD, memory
+from llmlocal.model_info.memory import PROGRAM, memory
+from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
 from llmlocal.text import format_bytes
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -70,7 +71,7 @@ def test_numbers_of_an_architecture_are_read_from_its_file() -> None:
 def test_a_lying_file_is_no_trouble() -> None:
     lies = {"general.architecture": "x", "x.block_count": 1 << 31, "x.attention.head_count": 0, "x.embedding_length": 8}
     assert memory(lies, {}, 100).total == memory({}, {}, 100).total + 512 // 512 * 100 * 3 * 8 * 4
-    assert memory({"general.architecture": 3}, {}, 4096).total == PROGRAM + THREAD
+    assert memory({"general.architecture": 3}, {}, 4096).total == PROGRAM + SCRATCH_BYTES
 
 
 @pytest.mark.parametrize(

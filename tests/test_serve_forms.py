@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import pytest
-from served import Served, server, tiny  # noqa: F401  fixtures
+from served import Served, client, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.serving.forms import Form
 
@@ -40,14 +40,6 @@ class Paint(pydantic.BaseModel):
 
 
 @pytest.fixture(scope="module")
-def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
-    import openai
-
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def claude(server: Served) -> Iterator[anthropic.Anthropic]:  # noqa: F811
     import anthropic
 
@@ -70,7 +62,7 @@ def test_a_form_is_made_once_for_all_prompts(server: Served, monkeypatch: Any) -
     assert [choice["text"] for choice in choices] == ["aaaaa"] * 4 and len(made) == 1
 
 
-def test_a_chat_has_the_form_of_a_schema(client: openai.OpenAI) -> None:
+def test_a_chat_has_the_form_of_a_schema(client: openai.OpenAI) -> None:  # noqa: F811
     got = client.chat.completions.create(messages=ASK, response_format=FORMAT, n=2, **SHORT)
     assert all(is_paint(str(choice.message.content)) and choice.finish_reason == "stop" for choice in got.choices)
     chunks = client.chat.completions.create(messages=ASK, response_format=FORMAT, stream=True, **SHORT)
@@ -101,7 +93,7 @@ def test_thoughts_are_free(server: Served) -> None:  # noqa: F811
     assert is_paint(message["message"]["content"])
 
 
-def test_a_call_is_forced(client: openai.OpenAI) -> None:
+def test_a_call_is_forced(client: openai.OpenAI) -> None:  # noqa: F811
     named: Any = {"type": "function", "function": {"name": "paint"}}
     got = client.chat.completions.create(messages=ASK, tools=TOOLS, tool_choice=named, **SHORT).choices[0]
     (call,) = got.message.tool_calls or ()
@@ -118,7 +110,7 @@ def test_a_call_is_forced(client: openai.OpenAI) -> None:
     assert "<tool_call>".startswith(str(cut.choices[0].message.content)[:4])
 
 
-def test_responses(client: openai.OpenAI) -> None:
+def test_responses(client: openai.OpenAI) -> None:  # noqa: F811
     given: Any = {"model": "tiny", "input": "the dog", "reasoning": {"effort": "none"}, "max_output_tokens": 120}
     text: Any = {"format": {"type": "json_schema", "name": "paint", "schema": SCHEMA, "strict": True}}
     assert is_paint(client.responses.create(text=text, **given).output_text)

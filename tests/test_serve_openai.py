@@ -1,11 +1,10 @@
-"""OpenAI's protocol, with its official client: answers, streams, functions, errors, cancelling."""
+"""OpenAI's protocol, with its official client: answers, streams, errors, cancelling."""
 
 from __future__ import annotations
 
 import base64
-import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from served import PARALLEL, PATIENCE, Served, fails, running, says, server, tiny  # noqa: F401  fixtures
+from served import PARALLEL, PATIENCE, Served, client, fails, prompts, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
@@ -36,18 +35,10 @@ TOOL: Any = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+F = {"type": "function", "function": {"name": "f"}}
 
 
-@pytest.fixture(scope="module")
-def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
-    import openai
-
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
-        yield made
-
-
-def chat(client: openai.OpenAI, **more: Any) -> Any:
+def chat(client: openai.OpenAI, **more: Any) -> Any:  # noqa: F811
     return client.chat.completions.create(**{"model": "tiny", "messages": ASK, "max_tokens": 12, "seed": 3} | more)
 
 
@@ -71,7 +62,7 @@ def test_an_answer_is_what_a_session_says(client: openai.OpenAI, tiny: Any) -> N
     assert (usage.completion_tokens, usage.prompt_tokens) == (12, len(prompt.ids)) and usage.total_tokens > 12
 
 
-def test_what_was_read_before_is_counted(client: openai.OpenAI) -> None:
+def test_what_was_read_before_is_counted(client: openai.OpenAI) -> None:  # noqa: F811
     long: Any = [{"role": "user", "content": "the boy and the girl " * 12}]
     first, again = (chat(client, messages=long, max_tokens=1).usage for _ in range(2))
     assert first.prompt_tokens_details.cached_tokens == 0
@@ -100,7 +91,7 @@ def test_prompts_are_kept_on_disk(tiny: Path, tmp_path: Path, monkeypatch: pytes
     assert "damaged" in served.pool.notes[0]
 
 
-def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
+def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:  # noqa: F811
     whole = chat(client)
     chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
     assert streamed(chunks) == whole.choices[0].message.content
@@ -115,7 +106,7 @@ def test_the_model_may_be_left_to_the_server(server: Served) -> None:  # noqa: F
     assert status == 200 and got["model"] == "tiny"
 
 
-def test_several_answers_have_seeds_that_follow(client: openai.OpenAI) -> None:
+def test_several_answers_have_seeds_that_follow(client: openai.OpenAI) -> None:  # noqa: F811
     many = chat(client, n=3)
     assert [choice.index for choice in many.choices] == [0, 1, 2]
     texts = [choice.message.content for choice in many.choices]
@@ -147,7 +138,7 @@ def test_recommended_sampling_holds_where_a_client_says_nothing(tiny: Path, monk
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_limits(client: openai.OpenAI, name: str) -> None:
+def test_limits(client: openai.OpenAI, name: str) -> None:  # noqa: F811
     got = chat(client, **{"max_tokens": None, name: 3})
     assert got.usage.completion_tokens == 3
 
@@ -158,7 +149,7 @@ def test_a_bias_forbids_or_forces_a_token(client: openai.OpenAI, server: Served)
     assert got.choices[0].message.content.split() == ["dog"] * 3
 
 
-def test_log_probabilities(client: openai.OpenAI) -> None:
+def test_log_probabilities(client: openai.OpenAI) -> None:  # noqa: F811
     got = chat(client, max_tokens=3, logprobs=True, top_logprobs=2, temperature=0)
     entries = got.choices[0].logprobs.content
     assert len(entries) == 3
@@ -179,71 +170,16 @@ def test_thoughts_are_apart_from_the_answer(client: openai.OpenAI, says: Says) -
     assert chat(client, max_tokens=50).usage.completion_tokens_details.reasoning_tokens > 3
 
 
-def test_reasoning_effort_none_closes_the_thought(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
-    asked: list[Any] = []
-    submit = server.model.scheduler.submit
-    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+def test_reasoning_effort_none_closes_the_thought(client: openai.OpenAI, prompts: list[str]) -> None:  # noqa: F811
     chat(client, reasoning_effort="none", max_tokens=1)
     chat(client, extra_body={"chat_template_kwargs": {"enable_thinking": False}}, max_tokens=1)
     chat(client, reasoning_effort="low", max_tokens=1)
-    assert [text.endswith("<think></think>") for text in asked] == [True, True, False]
+    assert [text.endswith("<think></think>") for text in prompts] == [True, True, False]
 
 
-# ---- functions -----------------------------------------------------------------------------------------------------
-
-
-def test_functions_are_called_and_answered(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
-    says(f"Let me look. {CALL}")
-    choice = chat(client, tools=[TOOL], max_tokens=99).choices[0]
-    (call,) = choice.message.tool_calls
-    assert choice.finish_reason == "tool_calls" and choice.message.content.strip() == "Let me look."
-    assert call.function.name == "weather" and json.loads(call.function.arguments) == {"city": "Oslo"}
-    says("It rains.")
-    answer = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
-    got = chat(client, messages=[*ASK, choice.message.model_dump(exclude_none=True), answer], tools=[TOOL])
-    assert got.choices[0].message.content == "It rains."
-
-
-def test_calls_in_a_stream(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
-    says(CALL + CALL)
-    chunks = [c.choices[0] for c in chat(client, tools=[TOOL], max_tokens=200, stream=True)]
-    calls = [call for chunk in chunks for call in chunk.delta.tool_calls or ()]
-    assert [(c.index, c.function.name) for c in calls] == [(0, "weather"), (1, "weather")]
-    assert calls[0].id != calls[1].id and chunks[-1].finish_reason == "tool_calls"
-    one = chat(client, tools=[TOOL], max_tokens=200, parallel_tool_calls=False)
-    assert len(one.choices[0].message.tool_calls) == 1
-
-
-def test_calls_of_some_functions(client: openai.OpenAI, says: Says, server: Served, monkeypatch: Any) -> None:  # noqa: F811
-    asked: list[str] = []
-    submit = server.model.scheduler.submit
-    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
-    says(CALL)
-    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "weather"}}]}
-    got = chat(client, tools=[F, TOOL], tool_choice={"type": "allowed_tools", "allowed_tools": allowed}, max_tokens=99)
-    assert got.choices[0].message.tool_calls[0].function.name == "weather"
-    assert '"weather"' in asked[0] and '"f"' not in asked[0]
-
-
-def test_a_refusal_goes_back(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
-    asked: list[str] = []
-    submit = server.model.scheduler.submit
-    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+def test_a_refusal_goes_back(client: openai.OpenAI, prompts: list[str]) -> None:  # noqa: F811
     chat(client, messages=[*ASK, {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]}, *ASK])
-    assert "assistant: never" in asked[0]
-
-
-def test_a_call_that_is_cut_short_is_text(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
-    says(CALL)
-    choice = chat(client, tools=[TOOL], max_tokens=30).choices[0]
-    assert choice.message.content.startswith('{"name":') and choice.finish_reason == "length"
-    assert not choice.message.tool_calls
-
-
-def test_no_call_where_none_is_wanted(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
-    says(CALL)
-    choice = chat(client, tools=[TOOL], tool_choice="none", max_tokens=99).choices[0]
-    assert choice.message.content == CALL and not choice.message.tool_calls
+    assert "assistant: never" in prompts[0]
 
 
 # ---- texts to be continued, tokens, models ------------------------------------------------------------------------
@@ -278,7 +214,7 @@ def test_tokens_and_back(server: Served) -> None:  # noqa: F811
     assert long[0] == 400 and "1048576 characters at most" in long[1]["error"]["message"]
 
 
-def test_models(client: openai.OpenAI) -> None:
+def test_models(client: openai.OpenAI) -> None:  # noqa: F811
     import openai
 
     assert [model.id for model in client.models.list()] == ["tiny"]
@@ -288,8 +224,6 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 # ---- errors and ends -----------------------------------------------------------------------------------------------
-
-F = {"type": "function", "function": {"name": "f"}}
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a field that nobody reads": ({"extra_body": {"foo": 1}}, "foo"),
@@ -334,7 +268,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
+def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:  # noqa: F811
     import openai
 
     given, param = WRONG[name]
@@ -343,7 +277,7 @@ def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
     assert refusal.value.param == param and refusal.value.type == "invalid_request_error"
 
 
-def test_a_model_that_is_not_there(client: openai.OpenAI) -> None:
+def test_a_model_that_is_not_there(client: openai.OpenAI) -> None:  # noqa: F811
     import openai
 
     with pytest.raises(openai.NotFoundError, match="there are: tiny"):
@@ -402,7 +336,7 @@ def test_a_fault_of_the_client_is_told_to_nobody_else(client: openai.OpenAI, ser
     assert len(server.failures) == before
 
 
-def test_clients_at_once_get_their_own_answers(client: openai.OpenAI) -> None:
+def test_clients_at_once_get_their_own_answers(client: openai.OpenAI) -> None:  # noqa: F811
     def ask(i: int) -> str:
         messages = [{"role": "user", "content": f"the dog {i} " * (i + 1)}]
         if i % 2:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from served import Served, says, server, tiny  # noqa: F401  fixtures
+from served import Served, client, prompts, says, server, tiny  # noqa: F401  fixtures
 
 if TYPE_CHECKING:
     import openai
@@ -23,24 +23,7 @@ TOOL: Any = {
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
 
 
-@pytest.fixture(scope="module")
-def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
-    import openai
-
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
-        yield made
-
-
-@pytest.fixture
-def prompts(server: Served, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
-    """The prompts that the model gets."""
-    asked: list[str] = []
-    submit = server.model.scheduler.submit
-    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
-    return asked
-
-
-def create(client: openai.OpenAI, **more: Any) -> Any:
+def create(client: openai.OpenAI, **more: Any) -> Any:  # noqa: F811
     return client.responses.create(**{"model": "tiny", "input": ASK} | more)
 
 
@@ -105,7 +88,7 @@ def test_ends(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
     assert [*create(client, max_output_tokens=2, stream=True)][-1].type == "response.incomplete"
 
 
-def test_effort_none_closes_the_thought(client: openai.OpenAI, prompts: list[str]) -> None:
+def test_effort_none_closes_the_thought(client: openai.OpenAI, prompts: list[str]) -> None:  # noqa: F811
     for effort in ("none", "low"):
         create(client, reasoning={"effort": effort, "summary": "auto"}, max_output_tokens=1)
     assert [text.endswith("<think></think>") for text in prompts] == [True, False]
@@ -151,7 +134,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
+def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:  # noqa: F811
     import openai
 
     given, param = WRONG[name]

@@ -16,8 +16,8 @@ from .values import ValueType
 
 ARCHITECTURE = "general.architecture"
 _TEXTS = (
-    "architecture|author|basename|description|doi|finetune|license|license.link|license.name|name|organization|"
-    "quantized_by|repo_url|sampling.sequence|size_label|type|url|uuid|version"
+    r"architecture|author|basename|description|doi|finetune|license|license\.link|license\.name|name|organization|"
+    r"quantized_by|repo_url|sampling\.sequence|size_label|type|url|uuid|version"
 )
 _FLOATS = (
     r"(?:attention|rope|expert_weights|expert_group)[.\w]*(?:_?scale|factor|_epsilon|_base|_base_swa|alpha)|"

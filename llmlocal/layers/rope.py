@@ -18,7 +18,7 @@ NEAR, KEPT = 64, 32  # positions whose rows are computed together, and how many 
 class Rope:
     """Rotary embedding: its parameters, the order of its pairs, and the table (ubatch, 2, rotary_dim) of the batch.
 
-    For a few tokens, which soon come from the next positions, rows are kept: to compute one takes as long as many.
+    For a few tokens, which soon come from the next positions, rows are kept: one takes as long to compute as many.
     """
 
     parameters: RopeParameters

@@ -14,7 +14,7 @@ from ..models import numbers
 from ..ops.kv import find
 from ..ops.kv.kv_type import padded
 from ..quant.jit import elf
-from ..quant.kernels.panels import SUM_BYTES, TILE_BYTES
+from ..quant.kernels.matmul import SCRATCH_BYTES
 from ..quant.kernels.q8_activations import q8_bytes
 from ..runtime.checkpoints import window_capacity
 from ..runtime.windows import UBATCH, checkpoint_cells, ring_cells, sliding_blocks
@@ -24,7 +24,6 @@ from .recurrent_memory import attention_blocks, mixed_values, run_blocks, state_
 
 MAX_LAYERS = 1 << 16  # of what a file says
 SINGLE = 4  # bytes of a float32 activation
-THREAD = TILE_BYTES + SUM_BYTES  # of a thread's products; others have as much
 # Measured bytes: the interpreter with its libraries, LLVM where that loads the kernels, each token of the vocabulary.
 PROGRAM, LLVM, TOKEN = 40 << 20, 50 << 20, 460
 
@@ -85,7 +84,7 @@ def memory(
     checkpoint = sliding * checkpoint_cells(window, ring, n_ctx)
     checkpoints = n_seqs * window_capacity(checkpoint, n_seqs) * checkpoint
     cache = n_seqs * (padded(n_ctx) * full + ring * sliding)
-    scratch = THREAD + batch * activation_bytes(metadata) + SINGLE * vocabulary_size(metadata)
+    scratch = SCRATCH_BYTES + batch * activation_bytes(metadata) + SINGLE * vocabulary_size(metadata)
     if kind.q8_queries:
         scratch += batch * q8_bytes((arch_value(metadata, "attention.head_count") or 0) * head_sizes(metadata)[0])
     weights = sum(tensor.nbytes for tensor in tensors.values())

@@ -10,10 +10,11 @@ from ..ops.kv import find
 from ..ops.kv.kv_type import padded
 from ..ops.text_attention import takes
 from ..quant.jit.cpu import target
+from ..quant.kernels.matmul import SCRATCH_BYTES
 from ..quant.kernels.q16_activations import q16_bytes
 from ..runtime.packed_texts import CACHE_TYPE, batch_cells, batch_rows, int16_copy_bytes
 from .arch_value import arch_value, stored
-from .memory import SINGLE, THREAD, Memory, activation_bytes, cached_layers, head_sizes, program_memory
+from .memory import SINGLE, Memory, activation_bytes, cached_layers, head_sizes, program_memory
 
 if TYPE_CHECKING:
     from ..quant.tensor import QTensor
@@ -30,7 +31,7 @@ def text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_c
     if not cells:
         shapes.clear()
     cache = batch_cells(n_ctx) * sum(n * (kind.cell_bytes(k) + kind.cell_bytes(v)) for n, k, v in shapes)
-    scratch = THREAD + rows * activation_bytes(metadata) + relative_scores(metadata, n_ctx)
+    scratch = SCRATCH_BYTES + rows * activation_bytes(metadata) + relative_scores(metadata, n_ctx)
     if not cells:  # queries, keys and values are there until attention is done
         scratch += SINGLE * rows * (arch_value(metadata, "attention.head_count") or 0) * head_sizes(metadata)[1]
     if copied := int16_copy_bytes(tensors, target().isa):

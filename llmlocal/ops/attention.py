@@ -266,10 +266,8 @@ def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, run_chunk = (
-        _load_rows(v, load_query, query_bytes),
-        attend_chunk(v, kernels, kv_type.element_bytes, latent=latent),
-    )
+    load_rows = _load_rows(v, load_query, query_bytes)
+    run_chunk = attend_chunk(v, kernels, kv_type.element_bytes, latent=latent)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):

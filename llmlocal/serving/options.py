@@ -30,8 +30,6 @@ HARMLESS = (
     *("user", "metadata", "store", "safety_identifier", "prediction"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_prompt"),
 )
-
-
 # What llama.cpp's clients send to speed up its server, or to be told how fast it is.
 HINTS = ("t_max_prompt_ms", "t_max_predict_ms", "n_indent", "id_slot", "timings_per_token", "return_progress")
 

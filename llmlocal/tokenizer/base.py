@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 from ..text import HALF_PAIR, UNDECODED, counted
@@ -33,6 +33,7 @@ BETWEEN_WORDS = re.compile(rb".*[A-Za-z](?= [A-Za-z])", re.DOTALL)  # to the las
 CUT_LENGTH = 3  # bytes that show such a place
 CACHED_WORDS = 50_000
 CACHED_LENGTH = 64  # characters of the longest word that is cached
+KEPT_PIECES = 1 << 12  # tokens whose bytes are kept: those of answers come again and again
 
 
 class Tokenizer(ABC):
@@ -51,7 +52,7 @@ class Tokenizer(ABC):
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
         self.notes = list(self.vocab.notes)  # warnings for the user about this vocabulary, a line each
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
-        self._known_pieces: dict[int, bytes] = {}
+        self._kept_piece = lru_cache(KEPT_PIECES)(self._piece)
         self.special_tokens = SpecialTokens(self._of_vocabulary(metadata))
 
     @classmethod
@@ -65,10 +66,7 @@ class Tokenizer(ABC):
 
     def piece(self, id: int) -> bytes:
         """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id."""
-        found = self._known_pieces.get(id)
-        if found is None:
-            found = self._known_pieces[id] = self._piece(id)
-        return found
+        return self._kept_piece(id)
 
     def _piece(self, id: int) -> bytes:
         """`piece`, made anew. As in SentencePiece: byte tokens are bytes, normal tokens write a space as `▁`."""

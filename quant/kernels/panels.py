@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 
 from ..simd.instruction_set import InstructionSet
 
-LINE = 64  # bytes of a cache line
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
 GROUP = 256  # weights of a row with one scale, where that is made for many tokens (see `gemm_groups`)
 PASS_TOKENS = 64  # tokens that run over all rows taken at once before the next do
@@ -54,12 +53,12 @@ class PanelSums(NamedTuple):
 
 def panel_sums(v: InstructionSet, tokens: int) -> PanelSums:
     """The sums of a panel of `tokens` tokens."""
-    f32, lines = v.f32, -(-4 * v.LANES // LINE)
+    f32, lines = v.f32, -(-4 * v.LANES // 64)
     return PanelSums(
         v.unroll_map(tokens, lambda t, y, stride: v.zero(f32)),
         v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride)),
         v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t))),
-        v.unroll_map(tokens * lines, lambda i, y, stride: v.prefetch(y + i // lines * stride + i % lines * LINE)),
+        v.unroll_map(tokens * lines, lambda i, y, stride: v.prefetch(y + i // lines * stride + i % lines * 64)),
     )
 
 

@@ -8,7 +8,6 @@ from math import log
 import numpy as np
 
 LARGEST = 3e38  # of a float32: more would be infinite
-LARGEST_LOG = 88.72
 FLAT = 1.000001  # with a base up to here the penalty does not grow without end
 
 
@@ -33,5 +32,5 @@ def dry(
         ends = ends[ids[ends - n] == ids[ids.size - 1 - n]] if n < ids.size else ends[:0]
         if not ends.size:
             break
-    most = int(LARGEST_LOG / log(base)) if base > FLAT else max(longest.values(), default=0)
+    most = int(log(LARGEST) / log(base)) if base > FLAT else max(longest.values(), default=0)
     return {id: min(multiplier * base ** min(n - allowed, most), LARGEST) for id, n in longest.items()}
